@@ -1,0 +1,244 @@
+package steps
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Paths are the two files of one ledger; see the package comment.
+type Paths struct {
+	Boot string
+	Kept string
+}
+
+// Ledger records steps, write-ahead. It is safe for use by several goroutines.
+// It does not lock its files against other processes: whoever opens it for
+// writing holds the lock of the object that it belongs to.
+type Ledger struct {
+	mu      sync.Mutex
+	paths   Paths
+	files   [2]*os.File
+	records []Record
+	tell    func(Record)
+}
+
+// Open reads what a ledger holds and prepares to add to it; missing files are
+// made when the first step of their lifetime is recorded. tell, when not nil,
+// is called with every record as it begins, ends or is undone, in order.
+func Open(paths Paths, tell func(Record)) (*Ledger, error) {
+	records, err := Load(paths)
+	if err != nil {
+		return nil, err
+	}
+	if tell == nil {
+		tell = func(Record) {}
+	}
+	return &Ledger{paths: paths, records: records, tell: tell}, nil
+}
+
+// Close closes the files; the ledger can't be written afterwards.
+func (l *Ledger) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for i, f := range l.files {
+		if f != nil {
+			errs = append(errs, f.Close())
+			l.files[i] = nil
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Do records the step, does the act, and records how it went. An error of the
+// act comes back with the step as its context.
+func (l *Ledger) Do(s Step, act func() error) error {
+	n, err := l.begin(s)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	actErr := act()
+	if err := l.end(n, time.Since(start), actErr); err != nil {
+		return errors.Join(actErr, err)
+	}
+	if actErr != nil {
+		return fmt.Errorf("%s %s: %w", s.Kind, s.Target, actErr)
+	}
+	return nil
+}
+
+// Batch is a list of steps told before somebody else does them, of whom only
+// the common end is known.
+type Batch struct {
+	ledger  *Ledger
+	numbers []int
+}
+
+// Announce records steps that are about to be done together by a component that
+// reports no progress of its own.
+func (l *Ledger) Announce(list []Step) (*Batch, error) {
+	b := &Batch{ledger: l}
+	for _, s := range list {
+		n, err := l.begin(s)
+		if err != nil {
+			return b, err
+		}
+		b.numbers = append(b.numbers, n)
+	}
+	return b, nil
+}
+
+// End marks every step of the batch done, or failed when cause is not nil.
+// Their times are not known and stay 0.
+func (b *Batch) End(cause error) error {
+	for _, n := range b.numbers {
+		if err := b.ledger.end(n, 0, cause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Records returns a copy of what the ledger holds, in order.
+func (l *Ledger) Records() []Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]Record(nil), l.records...)
+}
+
+// Remove deletes both files; what they record must have been undone before.
+func (l *Ledger) Remove() error {
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("close ledger: %w", err)
+	}
+	return Remove(l.paths)
+}
+
+// Remove deletes the files of a ledger; missing ones are no error.
+func Remove(paths Paths) error {
+	for _, p := range []string{paths.Boot, paths.Kept} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove ledger: %w", err)
+		}
+	}
+	return nil
+}
+
+func (l *Ledger) begin(s Step) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 1
+	if len(l.records) > 0 {
+		n = l.records[len(l.records)-1].N + 1
+	}
+	now := time.Now().UTC()
+	if err := l.append(s.Lifetime, line{N: n, Begun: &now, Step: &s}); err != nil {
+		return 0, err
+	}
+	l.records = append(l.records, Record{Step: s, N: n, Begun: now, State: Begun})
+	l.tell(l.records[len(l.records)-1])
+	return n, nil
+}
+
+func (l *Ledger) end(n int, took time.Duration, cause error) error {
+	entry := line{N: n, Done: cause == nil, TookUS: took.Microseconds()}
+	if cause != nil {
+		entry.Failed = cause.Error()
+	}
+	return l.mark(entry)
+}
+
+// mark appends a later line of a step that is already recorded.
+func (l *Ledger) mark(entry line) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.records {
+		r := &l.records[i]
+		if r.N != entry.N {
+			continue
+		}
+		if err := l.append(r.Lifetime, entry); err != nil {
+			return err
+		}
+		entry.apply(r)
+		l.tell(*r)
+		return nil
+	}
+	return fmt.Errorf("mark step %d: not in the ledger", entry.N)
+}
+
+func (l *Ledger) append(t Lifetime, entry line) error {
+	f, err := l.file(t)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(entry)
+	if err != nil {
+		return fmt.Errorf("encode step: %w", err)
+	}
+	if _, err := f.Write(append(text, '\n')); err != nil {
+		return fmt.Errorf("write ledger %s: %w", f.Name(), err)
+	}
+	return nil
+}
+
+func (l *Ledger) file(t Lifetime) (*os.File, error) {
+	if l.files[t] != nil {
+		return l.files[t], nil
+	}
+	path := l.paths.Boot
+	if t == Kept {
+		path = l.paths.Kept
+	}
+	f, err := openAppend(path)
+	if err != nil {
+		return nil, err
+	}
+	l.files[t] = f
+	return f, nil
+}
+
+func openAppend(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+			f, err = os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	if err := trimTornLine(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// trimTornLine cuts off a last line that a killed writer left without its
+// newline, so that the next line does not melt into it. Such a step never
+// happened: its line is written before the act.
+func trimTornLine(f *os.File) error {
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return fmt.Errorf("read ledger %s: %w", f.Name(), err)
+	}
+	whole := len(text)
+	for whole > 0 && text[whole-1] != '\n' {
+		whole--
+	}
+	if whole == len(text) {
+		return nil
+	}
+	if err := f.Truncate(int64(whole)); err != nil {
+		return fmt.Errorf("trim ledger %s: %w", f.Name(), err)
+	}
+	return nil
+}

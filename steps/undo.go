@@ -1,0 +1,57 @@
+package steps
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Undo takes an object back, given the target of the step that made it. It must
+// be harmless when repeated, and when the object was never made.
+type Undo func(target string) error
+
+// Undos maps the kinds that leave something behind to their undo. A kind that
+// is not in it left nothing, or something that goes with another object.
+type Undos map[Kind]Undo
+
+// Merge returns one map with the entries of all.
+func Merge(all ...Undos) Undos {
+	merged := Undos{}
+	for _, u := range all {
+		for kind, undo := range u {
+			merged[kind] = undo
+		}
+	}
+	return merged
+}
+
+// Undo takes back what the ledger's steps of the given lifetimes made, newest
+// first, and marks each in the ledger. It goes on after an error, so that one
+// stubborn object does not keep the others, and returns all errors joined.
+func (l *Ledger) Undo(undos Undos, lifetimes ...Lifetime) error {
+	var errs []error
+	for _, r := range l.Pending(undos, lifetimes...) {
+		if err := undos[r.Kind](r.Target); err != nil {
+			errs = append(errs, fmt.Errorf("undo %s %s: %w", r.Kind, r.Target, err))
+			continue
+		}
+		errs = append(errs, l.mark(line{N: r.N, Undone: true}))
+	}
+	return errors.Join(errs...)
+}
+
+// Pending lists what [Ledger.Undo] would take back, in that order.
+func (l *Ledger) Pending(undos Undos, lifetimes ...Lifetime) []Record {
+	wanted := map[Lifetime]bool{}
+	for _, t := range lifetimes {
+		wanted[t] = true
+	}
+	var pending []Record
+	all := l.Records()
+	for i := len(all) - 1; i >= 0; i-- {
+		r := all[i]
+		if r.State != Undone && undos[r.Kind] != nil && wanted[r.Lifetime] {
+			pending = append(pending, r)
+		}
+	}
+	return pending
+}
