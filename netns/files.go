@@ -46,10 +46,15 @@ func writeFile(ledger *steps.Ledger, path, text, why string) error {
 		Kind: "file", Target: path, Lifetime: steps.Kept,
 		Why:   why,
 		Call:  []string{fmt.Sprintf("openat(AT_FDCWD, %q, O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0644)", path), fmt.Sprintf("write(%q, %q)", path, text)},
-		Shell: []string{"printf %s " + steps.ShellQuote(text) + " > " + path},
+		Shell: []string{"printf " + steps.ShellQuote(escape(text)) + " > " + path},
 		See:   "cat " + path,
 		Man:   "hostname(5), hosts(5), resolv.conf(5)",
 	}, func() error { return os.WriteFile(path, []byte(text), 0o644) })
+}
+
+// escape writes text on one line as printf(1) reads it.
+func escape(text string) string {
+	return strings.NewReplacer(`\`, `\\`, "%", "%%", "\n", `\n`, "\t", `\t`).Replace(text)
 }
 
 // Hosts is the text of /etc/hosts for a container without an address of its own.

@@ -60,7 +60,7 @@ func (l *Ledger) Close() error {
 // Do records the step, does the act, and records how it went. An error of the
 // act comes back with the step as its context.
 func (l *Ledger) Do(s Step, act func() error) error {
-	n, err := l.begin(s)
+	n, err := l.begin(s, false)
 	if err != nil {
 		return err
 	}
@@ -69,10 +69,17 @@ func (l *Ledger) Do(s Step, act func() error) error {
 	if err := l.end(n, time.Since(start), actErr); err != nil {
 		return errors.Join(actErr, err)
 	}
-	if actErr != nil {
-		return fmt.Errorf("%s %s: %w", s.Kind, s.Target, actErr)
+	return inContext(s, actErr)
+}
+
+// inContext names the step that failed, unless the error was written for the
+// user as it is.
+func inContext(s Step, err error) error {
+	var fault *Fault
+	if err == nil || errors.As(err, &fault) {
+		return err
 	}
-	return nil
+	return fmt.Errorf("%s %s: %w", s.Kind, s.Target, err)
 }
 
 // Batch is a list of steps told before somebody else does them, of whom only
@@ -87,7 +94,7 @@ type Batch struct {
 func (l *Ledger) Announce(list []Step) (*Batch, error) {
 	b := &Batch{ledger: l}
 	for _, s := range list {
-		n, err := l.begin(s)
+		n, err := l.begin(s, true)
 		if err != nil {
 			return b, err
 		}
@@ -132,7 +139,7 @@ func Remove(paths Paths) error {
 	return nil
 }
 
-func (l *Ledger) begin(s Step) (int, error) {
+func (l *Ledger) begin(s Step, together bool) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 1
@@ -140,10 +147,10 @@ func (l *Ledger) begin(s Step) (int, error) {
 		n = l.records[len(l.records)-1].N + 1
 	}
 	now := time.Now().UTC()
-	if err := l.append(s.Lifetime, line{N: n, Begun: &now, Step: &s}); err != nil {
+	if err := l.append(s.Lifetime, line{N: n, Begun: &now, Step: &s, Together: together}); err != nil {
 		return 0, err
 	}
-	l.records = append(l.records, Record{Step: s, N: n, Begun: now, State: Begun})
+	l.records = append(l.records, Record{Step: s, N: n, Begun: now, State: Begun, Together: together})
 	l.tell(l.records[len(l.records)-1])
 	return n, nil
 }

@@ -13,13 +13,14 @@ import (
 
 // line is one line of a ledger file; the package comment shows two.
 type line struct {
-	N      int        `json:"n"`
-	Begun  *time.Time `json:"begun,omitempty"`
-	Step   *Step      `json:"step,omitempty"`
-	Done   bool       `json:"done,omitempty"`
-	TookUS int64      `json:"took_us,omitempty"`
-	Failed string     `json:"failed,omitempty"`
-	Undone bool       `json:"undone,omitempty"`
+	N        int        `json:"n"`
+	Begun    *time.Time `json:"begun,omitempty"`
+	Step     *Step      `json:"step,omitempty"`
+	Together bool       `json:"together,omitempty"`
+	Done     bool       `json:"done,omitempty"`
+	TookUS   int64      `json:"took_us,omitempty"`
+	Failed   string     `json:"failed,omitempty"`
+	Undone   bool       `json:"undone,omitempty"`
 }
 
 func (e line) apply(r *Record) {
@@ -80,7 +81,7 @@ func parse(text []byte) ([]Record, error) {
 		switch {
 		case e.Step != nil && e.Begun != nil && !known:
 			index[e.N] = len(records)
-			records = append(records, Record{Step: *e.Step, N: e.N, Begun: *e.Begun, State: Begun})
+			records = append(records, Record{Step: *e.Step, N: e.N, Begun: *e.Begun, State: Begun, Together: e.Together})
 		case known && e.Step == nil:
 			e.apply(&records[at])
 		default:

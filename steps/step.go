@@ -61,6 +61,15 @@ type Record struct {
 	Took  time.Duration `json:"took_ns,omitempty"`
 	State State         `json:"state"`
 	Error string        `json:"error,omitempty"`
+	// Together marks a step done with others by a component that reports no
+	// progress: if that fails, any of them may have been done.
+	Together bool `json:"together,omitempty"`
+}
+
+// mayExist says whether the step's object may be there: it was done, or it was
+// under way, or it was one of several of which the last may have failed.
+func (r Record) mayExist() bool {
+	return r.State == Done || r.State == Begun || r.State == Failed && r.Together
 }
 
 // Quote writes an argument as a C string literal, for [Step.Call].

@@ -49,7 +49,8 @@ func (l *Ledger) Pending(undos Undos, lifetimes ...Lifetime) []Record {
 	all := l.Records()
 	for i := len(all) - 1; i >= 0; i-- {
 		r := all[i]
-		if r.State != Undone && undos[r.Kind] != nil && wanted[r.Lifetime] {
+		// What was done inside goes with the container's namespaces.
+		if r.mayExist() && !r.Inside && undos[r.Kind] != nil && wanted[r.Lifetime] {
 			pending = append(pending, r)
 		}
 	}

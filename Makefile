@@ -1,0 +1,52 @@
+# Two commands are all that a newcomer needs: make demo, make test. `make help` lists the others.
+export PATH := $(PATH):/usr/local/go/bin
+
+export TAGS := netgo osusergo seccomp urfave_cli_no_docs
+PREFIX ?= /usr/local
+# Whether the source lies in a Git checkout that Go may read should not decide whether it builds.
+BUILD := go build -trimpath -buildvcs=false
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup:
+	@scripts/setup
+
+# Phony, since only Go knows what a binary depends on; it links nothing anew that is up to date.
+.PHONY: build
+build: setup ## build bin/minidock
+	@CGO_ENABLED=1 $(BUILD) -tags '$(TAGS)' -ldflags '-s -w -linkmode external -extldflags "-static"' \
+		-o bin/minidock ./cmd/minidock
+	@CGO_ENABLED=0 $(BUILD) -ldflags '-s -w' -o bin/minidock-probe ./internal/probe
+
+.PHONY: install
+install: build ## install minidock below PREFIX (/usr/local)
+	install -D -m 755 bin/minidock '$(DESTDIR)$(PREFIX)/bin/minidock'
+
+.PHONY: demo
+demo: ## see containers being throttled and OOM-killed; VM=1 uses the lab VM in any case
+	@scripts/demo
+
+.PHONY: test
+test: ## lint, unit tests, native tests, and all tests in the lab VM; LAYERS="lint unit" runs some
+	@scripts/test $(LAYERS)
+
+.PHONY: lint
+lint: ## run the linters only
+	@scripts/test lint
+
+.PHONY: bench
+bench: build ## time minidock beside runc and crun
+	@scripts/setup bench
+	@scripts/bench
+
+.PHONY: vm-destroy
+vm-destroy: ## remove the lab VM; its box is kept
+	@scripts/vagrant/destroy
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin build
+

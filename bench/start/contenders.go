@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// contender is one way to run `true` in a container.
+type contender struct {
+	Name    string   `json:"name"`
+	Version string   `json:"version"`
+	Command []string `json:"command"`
+	// Samples holds wall-clock milliseconds, one list for each round.
+	Samples [][]float64 `json:"samples_ms"`
+	Median  float64     `json:"median_ms"`
+	Min     float64     `json:"min_ms"`
+	// ToRunc is the ratio of the medians, with its interval.
+	ToRunc *ratio `json:"to_runc,omitempty"`
+
+	env []string
+	// around is put before what runs it, the timing program included.
+	around []string
+	// report is Command with another program: it prints what it finds itself in.
+	report []string
+}
+
+// reference is whom everybody is compared with.
+const reference = "runc"
+
+// reportScript prints what has to be the same for everybody: rights, filter, and
+// every mount by its place (those of cgroup version 1 are as many as a host has).
+const reportScript = `grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status
+while read -r _ _ _ _ place _; do echo "$place"; done </proc/self/mountinfo | grep -v ^/sys/fs/cgroup/ | sort`
+
+// line makes the contenders that this machine has, and checks that they do the
+// same. Notes tell of those that are missing or do less.
+func (s *stage) line(ctx context.Context) (list []*contender, notes []string, err error) {
+	list = append(list, &contender{
+		Name: "minidock", Command: []string{s.minidock, "run", "--rm", "busybox", "true"},
+		report: []string{s.minidock, "run", "--rm", "busybox", "sh", "-c", reportScript},
+	})
+	for _, name := range []string{reference, "crun"} {
+		c, note := s.ociRuntime(ctx, name)
+		if c != nil {
+			list = append(list, c)
+		}
+		notes = append(notes, note...)
+	}
+	for _, name := range []string{"podman", "docker"} {
+		c, note := s.engine(ctx, name)
+		if c != nil {
+			list = append(list, c)
+		}
+		notes = append(notes, note)
+	}
+	list = append(list, &contender{
+		Name: "unshare", Command: []string{"unshare", "-mpnui", "--fork", filepath.Join(s.rootfs, "bin/true")},
+	})
+	for _, c := range list {
+		c.env = s.env()
+		c.Version = versionOf(ctx, c.Command[0])
+	}
+	notes = slices.DeleteFunc(notes, func(n string) bool { return n == "" })
+	return list, notes, compare(ctx, list)
+}
+
+// ociRuntime prepares a runtime that takes bundles, by trying: one that knows no
+// time namespace gets none, and one that refuses a host with both versions of
+// cgroups is shown version 1 only. Each then does a little less than minidock.
+func (s *stage) ociRuntime(ctx context.Context, name string) (c *contender, notes []string) {
+	if _, err := exec.LookPath(name); err != nil {
+		return nil, []string{name + " is not installed"}
+	}
+	noTime := name + " makes no time namespace: this version can't"
+	noVersion2 := name + " makes no cgroup of version 2: it refuses a host that has both, and is shown version 1 only"
+	var err error
+	for _, try := range []struct {
+		time   bool
+		around []string
+		notes  []string
+	}{
+		{true, nil, nil},
+		{false, nil, []string{noTime}},
+		{true, versionOneOnly(), []string{noVersion2}},
+		{false, versionOneOnly(), []string{noTime, noVersion2}},
+	} {
+		if c, err = s.bundled(name, try.time); err != nil {
+			break
+		}
+		c.around = try.around
+		if _, err = output(ctx, s.env(), slices.Concat(c.around, c.Command)...); err == nil {
+			return c, try.notes
+		}
+	}
+	return nil, []string{fmt.Sprintf("%s was left out: %v", name, err)}
+}
+
+// versionOneOnly runs what follows it in a mount namespace without the tree of
+// cgroup version 2 that a hybrid host has beside the others.
+func versionOneOnly() []string {
+	return []string{"unshare", "--mount", "--propagation", "private", "sh", "-c", `umount /sys/fs/cgroup/unified && exec "$@"`, "sh"}
+}
+
+func (s *stage) bundled(name string, timeNamespace bool) (*contender, error) {
+	id := "minidock-bench-" + name
+	command := func(bundle string) []string {
+		return []string{name, "--root", filepath.Join(s.dir, "state", name), "run", "--bundle", bundle, id}
+	}
+	toTrue, err := s.writeBundle(name, timeNamespace, "true")
+	if err != nil {
+		return nil, err
+	}
+	toReport, err := s.writeBundle(name+"-report", timeNamespace, "sh", "-c", reportScript)
+	if err != nil {
+		return nil, err
+	}
+	return &contender{Name: name, Command: command(toTrue), report: command(toReport)}, nil
+}
+
+// engine prepares an engine with an image store of its own, if it is there and
+// answers.
+func (s *stage) engine(ctx context.Context, name string) (c *contender, note string) {
+	if _, err := exec.LookPath(name); err != nil {
+		return nil, name + " is not installed"
+	}
+	if command(ctx, name, "info") != nil {
+		return nil, name + " is installed, but does not work here"
+	}
+	tarball := filepath.Join(s.dir, "rootfs.tar")
+	if err := command(ctx, "tar", "-C", s.rootfs, "-cf", tarball, "."); err != nil {
+		return nil, fmt.Sprintf("%s was left out: %v", name, err)
+	}
+	if err := command(ctx, name, "import", tarball, imageName); err != nil {
+		return nil, fmt.Sprintf("%s was left out: %v", name, err)
+	}
+	s.images = append(s.images, name)
+	c = &contender{Name: name, Command: []string{name, "run", "--rm", "--network", "none", imageName, "true"}}
+	if err := command(ctx, c.Command...); err != nil {
+		return nil, fmt.Sprintf("%s was left out: %v", name, err)
+	}
+	return c, ""
+}
+
+func versionOf(ctx context.Context, program string) string {
+	out, err := output(ctx, nil, program, "--version")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(out, "\n")
+	return first
+}
+
+// compare fails unless everybody's program finds the same rights, the same filter
+// and the same mounts.
+func compare(ctx context.Context, list []*contender) error {
+	var first string
+	for _, c := range list {
+		if c.report == nil {
+			continue
+		}
+		got, err := output(ctx, c.env, slices.Concat(c.around, c.report)...)
+		if err != nil {
+			return err
+		}
+		if first == "" {
+			first = got
+		}
+		if got != first {
+			return fmt.Errorf("compare like with like: %s gives its program\n%s\nand %s\n%s", list[0].Name, first, c.Name, got)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	goruntime "runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minidock/minidock/cgroups"
+)
+
+// machine says on what was measured.
+type machine struct {
+	System  string `json:"system"`
+	Kernel  string `json:"kernel"`
+	CPU     string `json:"cpu"`
+	CPUs    int    `json:"cpus"`
+	MiB     uint64 `json:"memory_mib"`
+	Cgroups string `json:"cgroups"`
+	// Load is the number of tasks that wanted to run in the minute before: what was
+	// measured on a busy machine should not be trusted far.
+	Load string `json:"load"`
+}
+
+func describeMachine() (machine, error) {
+	host, err := cgroups.Probe()
+	if err != nil {
+		return machine{}, err
+	}
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return machine{}, fmt.Errorf("ask for the kernel's release: %w", err)
+	}
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return machine{}, fmt.Errorf("read load: %w", err)
+	}
+	return machine{
+		System:  strings.Trim(entry("/etc/os-release", "PRETTY_NAME", "="), `"`),
+		Kernel:  unix.ByteSliceToString(name.Release[:]),
+		CPU:     firstOf(entry("/proc/cpuinfo", "model name", ":"), goruntime.GOARCH),
+		CPUs:    host.CPUs,
+		MiB:     host.Memory >> 20,
+		Cgroups: string(host.Mode),
+		Load:    strings.Fields(string(load))[0],
+	}, nil
+}
+
+// entry finds the first "key separator value" line in a file.
+func entry(file, key, separator string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		found, value, _ := strings.Cut(lines.Text(), separator)
+		if strings.TrimSpace(found) == key {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

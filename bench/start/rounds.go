@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// timeAll gives every contender its turn in every round. Whoever comes first
+// changes, and so does who follows whom: nobody always finds the machine as the
+// same other one left it, and a slow minute meets all.
+func timeAll(ctx context.Context, dir string, p plan, list []*contender) error {
+	for round := range p.Rounds {
+		say("round %d of %d", round+1, p.Rounds)
+		for _, c := range order(list, round) {
+			times, err := hyperfine(ctx, filepath.Join(dir, "times.json"), p.Runs, c)
+			if err != nil {
+				return err
+			}
+			c.Samples = append(c.Samples, times)
+		}
+	}
+	return nil
+}
+
+// order rotates the list by one each round, and turns every second round around.
+func order(list []*contender, round int) []*contender {
+	at := round % len(list)
+	turned := slices.Concat(list[at:], list[:at])
+	if round%2 == 1 {
+		slices.Reverse(turned)
+	}
+	return turned
+}
+
+// hyperfine times some runs in a row after one that doesn't count, without a
+// shell, and returns milliseconds.
+func hyperfine(ctx context.Context, file string, runs int, c *contender) ([]float64, error) {
+	args := slices.Concat(c.around, []string{"hyperfine", "-N", "--style", "none", "--warmup", "1",
+		"--runs", strconv.Itoa(runs), "--export-json", file, strings.Join(c.Command, " ")})
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env = c.env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("time %s: %w: %s", c.Name, err, out)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read hyperfine's result: %w", err)
+	}
+	return parseTimes(text)
+}
+
+func parseTimes(text []byte) ([]float64, error) {
+	var exported struct {
+		Results []struct{ Times []float64 }
+	}
+	if err := json.Unmarshal(text, &exported); err != nil {
+		return nil, fmt.Errorf("read hyperfine's result: %w", err)
+	}
+	if len(exported.Results) != 1 || len(exported.Results[0].Times) == 0 {
+		return nil, fmt.Errorf("read hyperfine's result: no times in it")
+	}
+	times := exported.Results[0].Times
+	for i := range times {
+		times[i] *= 1000
+	}
+	return times, nil
+}

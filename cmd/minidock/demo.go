@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/runtime"
+	"github.com/minidock/minidock/steps"
+)
+
+// demo is one lesson: one or more containers that are run, drawn while they run,
+// and explained when they have ended.
+type demo struct {
+	name, usage string
+	scenes      func(demoSettings) []scene
+}
+
+// demoSettings are what the flags of a demo say.
+type demoSettings struct {
+	image   string
+	seconds int
+}
+
+func demos() []demo {
+	return []demo{
+		{"cpu", "Watch the kernel stop a container that has used up its CPU time", cpuScenes},
+		{"memory", "Watch the kernel kill what grows beyond its memory limit", memoryScenes},
+		{"pids", "Watch a fork bomb that can't spread", pidsScenes},
+	}
+}
+
+func demoCommand() *cli.Command {
+	parent := &cli.Command{Name: "demo", Usage: "Watch the limits of containers at work", Action: listDemos}
+	for _, d := range demos() {
+		parent.Subcommands = append(parent.Subcommands, playCommand(d.name, d.usage, []demo{d}))
+	}
+	parent.Subcommands = append(parent.Subcommands, playCommand("all", "Run them one after another", demos()))
+	return parent
+}
+
+func playCommand(name, usage string, list []demo) *cli.Command {
+	c := &cli.Command{
+		Name: name, Usage: usage,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "format", Usage: "`FORMAT` of the output: text, or json for the figures alone", Value: "text"},
+			&cli.StringFlag{Name: "image", Usage: "`IMAGE` with a shell and the usual small programs", Value: "busybox"},
+		},
+		Action: func(c *cli.Context) error { return runDemos(c, list) },
+	}
+	if list[0].name == "cpu" {
+		c.Flags = append(c.Flags, &cli.IntFlag{Name: "seconds", Usage: "let the CPU demo's container run for `N` seconds, 2 to 600", Value: 6})
+	}
+	return c
+}
+
+func listDemos(c *cli.Context) error {
+	for _, sub := range c.Command.Subcommands {
+		fmt.Printf("minidock demo %-8s %s\n", sub.Name, sub.Usage)
+	}
+	return nil
+}
+
+func runDemos(c *cli.Context, list []demo) error {
+	if c.NArg() > 0 {
+		return &steps.Fault{Msg: fmt.Sprintf("%q accepts no arguments.", c.Command.HelpName), Hint: "See '" + c.Command.HelpName + " --help'."}
+	}
+	settings, err := settingsOf(c)
+	if err != nil {
+		return err
+	}
+	layout, err := layoutOf(c)
+	if err != nil {
+		return err
+	}
+	p := &player{layout: layout, screen: newScreen(os.Stdout)}
+	if c.String("format") == "json" {
+		p.screen = silentScreen()
+	}
+	played, err := p.playAll(list, settings)
+	if err == nil && c.String("format") == "json" {
+		err = printFigures(os.Stdout, played)
+	}
+	return errors.Join(err, unshown(played))
+}
+
+func settingsOf(c *cli.Context) (demoSettings, error) {
+	s := demoSettings{image: c.String("image"), seconds: c.Int("seconds")}
+	if format := c.String("format"); format != "text" && format != "json" {
+		return s, &steps.Fault{Msg: fmt.Sprintf("unknown format %q", format), Hint: "Use text or json."}
+	}
+	if c.IsSet("seconds") && (s.seconds < 2 || s.seconds > 600) {
+		return s, &steps.Fault{Msg: fmt.Sprintf("invalid number of seconds: %d", s.seconds), Hint: "Give --seconds 2 to 600."}
+	}
+	return s, nil
+}
+
+// played is a demo that was run, as --format json gives it.
+type played struct {
+	Demo   string        `json:"demo"`
+	Scenes []playedScene `json:"scenes"`
+}
+
+func printFigures(out *os.File, list []played) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "    ")
+	if len(list) == 1 {
+		return encoder.Encode(list[0])
+	}
+	return encoder.Encode(map[string][]played{"demos": list})
+}
+
+// unshown makes a demo fail that could not show what it is for.
+func unshown(list []played) error {
+	for _, d := range list {
+		for _, a := range d.Scenes {
+			if !a.Shown {
+				return &steps.Fault{
+					Msg:  fmt.Sprintf("the demo %s did not show what it should: %s", d.Demo, a.Verdict),
+					Hint: "A very busy machine can be the reason: try again; or check the host with `minidock doctor`.",
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// interrupted ends a demo whose user has seen enough. Docker's, and a shell's,
+// status for it is 128 + SIGINT.
+const interrupted = exitStatus(128 + int(syscall.SIGINT))
+
+func (p *player) playAll(list []demo, settings demoSettings) ([]played, error) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	p.cancel = cancel
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(caught)
+	go func() {
+		if _, ok := <-caught; ok {
+			cancel(interrupted)
+		}
+	}()
+	var all []played
+	for i, d := range list {
+		if i > 0 {
+			p.screen.show(nil, nil)
+		}
+		done, err := p.playOne(ctx, d, settings)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, done)
+	}
+	return all, nil
+}
+
+// playOne looks whether a demo can be run at all before it says a word.
+func (p *player) playOne(ctx context.Context, d demo, settings demoSettings) (played, error) {
+	done := played{Demo: d.name}
+	scenes := d.scenes(settings)
+	for _, a := range scenes {
+		if err := p.check(a); err != nil {
+			return done, err
+		}
+	}
+	for i, a := range scenes {
+		if i > 0 {
+			p.screen.show(nil)
+		}
+		one, err := p.play(ctx, a)
+		if err != nil {
+			return done, err
+		}
+		done.Scenes = append(done.Scenes, one)
+	}
+	return done, nil
+}
+
+func (p *player) check(a scene) error {
+	options, err := optionsOf(a.args)
+	if err != nil {
+		return err
+	}
+	err = runtime.CheckHere(p.layout, options)
+	if errors.Is(err, images.ErrNoImage) {
+		return &steps.Fault{
+			Msg:  err.Error(),
+			Hint: "Make it from this machine's busybox: `make demo` does, or scripts/base-image.",
+			Code: 1, Err: err,
+		}
+	}
+	if err != nil {
+		return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: 1, Err: err}
+	}
+	if _, err := runtime.Find(p.layout, options.Name); err == nil {
+		return &steps.Fault{
+			Msg:  fmt.Sprintf("there is a container %s already", options.Name),
+			Hint: "If it is not another demo under way, remove it: minidock rm -f " + options.Name,
+		}
+	}
+	return nil
+}
+
+// optionsOf reads a demo's command line as `minidock run` does, so that what is
+// shown to be typed is what is run.
+func optionsOf(args []string) (options runtime.Options, err error) {
+	app := application()
+	run := app.Commands[slices.IndexFunc(app.Commands, func(c *cli.Command) bool { return c.Name == "run" })]
+	run.Action = func(c *cli.Context) error {
+		options, err = runOptions(c)
+		return err
+	}
+	argv, err := normalise(app, append([]string{"minidock", "run"}, args...))
+	if err != nil {
+		return options, err
+	}
+	return options, app.Run(argv)
+}
+
+// typed writes a command line for a shell, the container's own command on a line
+// of its own.
+func typed(args []string, image string) []string {
+	at := slices.Index(args, image) + 1
+	return []string{"minidock run " + quoteAll(args[:at]) + ` \`, "  " + quoteAll(args[at:])}
+}
+
+func quoteAll(args []string) string {
+	var quoted []string
+	for _, a := range args {
+		quoted = append(quoted, steps.ShellQuote(a))
+	}
+	return strings.Join(quoted, " ")
+}
+
+// demoPatience is how much longer than its load a demo may take: an emulated machine
+// needs seconds to start a container.
+const demoPatience = 2 * time.Minute

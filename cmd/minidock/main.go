@@ -1,0 +1,87 @@
+// Command minidock is a minimal container runtime that explains itself.
+//
+// This package is the command line: flags in, words out. It makes no kernel
+// call; package runtime tells a container's life.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/urfave/cli/v2"
+
+	"github.com/minidock/minidock/runtime"
+	"github.com/minidock/minidock/steps"
+)
+
+func main() {
+	switch {
+	case os.Getenv("_LIBCONTAINER_INITPIPE") != "":
+		libcontainer.Init() // A container's first process: never returns.
+	case runtime.IsMonitor(os.Args):
+		os.Exit(report(os.Stderr, runtime.RunMonitor(os.Args[2]), 1))
+	}
+	os.Exit(run(os.Args, os.Stderr))
+}
+
+// run does one command and returns its exit status.
+func run(args []string, errOut io.Writer) int {
+	app := application()
+	args, err := normalise(app, args)
+	if err == nil {
+		err = app.Run(args)
+	}
+	var status exitStatus
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	return report(errOut, err, 1)
+}
+
+func application() *cli.App {
+	return &cli.App{
+		Name: "minidock", Usage: "a container runtime that explains itself",
+		Version: version, HideHelpCommand: true, DisableSliceFlagSeparator: true,
+		EnableBashCompletion: true, Suggest: true,
+		ExitErrHandler: func(*cli.Context, error) {},
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "root", Usage: "keep state in `DIR`", Value: runtime.DefaultRoot, EnvVars: []string{"MINIDOCK_ROOT"}},
+		},
+		Commands: commands(),
+	}
+}
+
+// version is set by the linker for releases.
+var version = "0.1.0-dev"
+
+func commands() []*cli.Command {
+	return []*cli.Command{
+		runCommand(), psCommand(), inspectCommand(), removeCommand(), explainCommand(),
+		imageCommand(), imagesCommand(), removeImageCommand(),
+		demoCommand(), doctorCommand(), systemCommand(),
+	}
+}
+
+// exitStatus ends the command with a container's status and no message.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// report prints an error in the one form that all verbs share: what is wrong,
+// and under it what to do.
+func report(w io.Writer, err error, fallback int) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(w, "minidock: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	if hint := steps.HintOf(err); hint != "" {
+		fmt.Fprintf(w, "  hint: %s\n", hint)
+	}
+	return steps.CodeOf(err, fallback)
+}
+
+func layoutOf(c *cli.Context) (runtime.Layout, error) { return runtime.LayoutOf(c.String("root")) }

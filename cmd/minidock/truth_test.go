@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/minidock/minidock/internal/require"
+	"github.com/minidock/minidock/steps"
+)
+
+// tracedRun is one `minidock run` whose story is held against the kernel's log.
+type tracedRun struct {
+	name  string
+	flags []string
+	stdin string
+	// limited runs need cgroup v2.
+	limited bool
+}
+
+// tracedRuns use every flag of run between them.
+func tracedRuns(dir string) []tracedRun {
+	return []tracedRun{
+		{name: "plain", flags: []string{"--hostname", "box", "--workdir", "/made/on/the/way", "-e", "A=1", "--env-file", dir + "/env", "--label", "l=1"}},
+		{name: "somebody", flags: []string{
+			"-i", "--user", "app", "--entrypoint", "/probe", "--ulimit", "nofile=1024:65536", "--ulimit", "core=-1",
+			"--cap-add", "NET_ADMIN", "--cap-drop", "CHOWN", "--security-opt", "seccomp=" + dir + "/profile.json",
+		}, stdin: "said\n"},
+		{name: "walled", flags: []string{"--read-only", "--init", "--security-opt", "no-new-privileges", "--cap-drop", "ALL", "--user", "7:8"}},
+		{name: "open", flags: []string{"--privileged"}},
+		{name: "fleeting", flags: []string{"--rm", "--explain", "--security-opt", "seccomp=unconfined", "--cap-add", "ALL"}},
+		{name: "limited", limited: true, flags: []string{
+			"--cpus", "0.5", "--cpu-shares", "512", "--cpuset-cpus", "0", "-m", "64m", "--memory-swap", "96m",
+			"--memory-reservation", "32m", "--memory-high", "48m", "--pids-limit", "50",
+		}},
+		{name: "unlimited", limited: true, flags: []string{"--cpu-period", "50000", "--cpu-quota", "25000", "-m", "64m", "--memory-swap", "-1", "--pids-limit", "-1"}},
+	}
+}
+
+// told is a run that has been traced: its story and what the kernel saw.
+type told struct {
+	story []steps.Record
+	acts  []act
+}
+
+func TestToldStoryIsTrue(t *testing.T) {
+	require.Needs(t, require.Root, require.Namespaces, require.Overlay, require.Seccomp, require.Strace)
+	w := newWorld(t)
+	dir := t.TempDir()
+	w.importTraced(dir)
+	for _, r := range tracedRuns(dir) {
+		t.Run(r.name, func(t *testing.T) {
+			if r.limited {
+				require.Needs(t, require.CgroupV2)
+			}
+			got := w.trace(t, dir, r)
+			exempt := exemptions(w.layout)
+			for _, complaint := range judge(got.story, got.acts, exempt) {
+				t.Error(complaint)
+			}
+			checkShell(t, got.story)
+			if !t.Failed() {
+				seesLies(t, got, exempt)
+			}
+		})
+	}
+}
+
+// seesLies makes each true story false, in both ways, and wants to be told so.
+func seesLies(t *testing.T, true told, exempt []exemption) {
+	t.Helper()
+	for i, r := range true.story {
+		without := slices.Delete(slices.Clone(true.story), i, i+1)
+		if len(judge(without, true.acts, exempt)) == 0 && needsTelling(r, true.acts) {
+			t.Errorf("nobody misses step %d (%s %s)", r.N, r.Kind, r.Target)
+		}
+	}
+	for _, call := range []string{`mount("none", "/nowhere", "tmpfs", 0, NULL)`, `setuid(12345)`, `write("/proc/sys/kernel/panic", "1")`} {
+		lie := append(slices.Clone(true.story), steps.Record{Step: steps.Step{Kind: "lie", Call: []string{call}}})
+		if len(judge(lie, true.acts, exempt)) == 0 {
+			t.Errorf("nobody minds a made-up %s", call)
+		}
+	}
+}
+
+// needsTelling says whether one of the step's calls is watched for.
+func needsTelling(r steps.Record, acts []act) bool {
+	calls, _ := toldCalls([]steps.Record{r})
+	return slices.ContainsFunc(acts, func(a act) bool {
+		return watched(a) && slices.ContainsFunc(calls, func(c toldCall) bool { return c.means(a) })
+	})
+}
+
+// importTraced makes an image of the test program, with users to become and
+// mount points of every sort: one that is there, one that a link leads to, and
+// the rest missing.
+func (w *world) importTraced(dir string) {
+	w.t.Helper()
+	program, err := os.ReadFile(w.probe)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"root/probe": string(program), "root/etc/passwd": "app:x:1000:1000::/:/probe\n", "root/etc/group": "app:x:1000:\nstaff:x:50:app\n",
+		"root/run/net/.keep": "", "root/dev/.keep": "",
+		"env": "B=2\n", "profile.json": `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}]}`,
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("/run/net/resolv.conf", filepath.Join(dir, "root/etc/resolv.conf")); err != nil {
+		w.t.Fatal(err)
+	}
+	w.must("image", "import", filepath.Join(dir, "root"), "traced")
+}
+
+// quiet calls are of no interest here and are most of what a Go program makes.
+const quiet = "!futex,nanosleep,epoll_pwait,epoll_ctl,rt_sigaction,rt_sigprocmask,rt_sigreturn,sigaltstack,mmap,munmap,mprotect,madvise,brk," +
+	"newfstatat,fstat,statx,statfs,fstatfs,getdents64,read,pread64,readlinkat,gettid,getpid,tgkill,sched_yield,rseq,set_robust_list,sched_setaffinity,sched_getaffinity"
+
+// traceDeadline is generous: an emulated machine takes half a minute.
+const traceDeadline = 4 * time.Minute
+
+// trace runs a container under strace.
+func (w *world) trace(t *testing.T, dir string, r tracedRun) told {
+	t.Helper()
+	log := filepath.Join(dir, r.name+".strace")
+	ctx, cancel := context.WithTimeout(t.Context(), traceDeadline)
+	defer cancel()
+	// The longest string is an overlay mount's page of options.
+	args := []string{"-f", "-y", "-s", "4096", "-e", "trace=" + quiet, "-o", log, w.minidock, "run", "--name", r.name}
+	cmd := exec.CommandContext(ctx, "strace", slices.Concat(args, r.flags, []string{"traced"}, r.command())...)
+	cmd.Env = append(os.Environ(), "MINIDOCK_ROOT="+w.layout.Root)
+	cmd.Stdin = strings.NewReader(r.stdin)
+	var errOut bytes.Buffer
+	cmd.Stderr = &errOut
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, &errOut)
+	}
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls, err := parseTrace(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return told{w.story(t, r, errOut.String()), follow(calls)}
+}
+
+// command is what the container runs: with another entrypoint, its arguments.
+func (r tracedRun) command() []string {
+	if slices.Contains(r.flags, "--entrypoint") {
+		return []string{"cat"}
+	}
+	return []string{"/probe", "exit", "0"}
+}
+
+// story asks for a container's story, or reads the one that was told while it ran
+// where the container is gone.
+func (w *world) story(t *testing.T, r tracedRun, said string) []steps.Record {
+	t.Helper()
+	if slices.Contains(r.flags, "--rm") {
+		return readStory(t, said)
+	}
+	var records []steps.Record
+	if err := json.Unmarshal([]byte(w.must("explain", "--format", "json", r.name)), &records); err != nil {
+		t.Fatal(err)
+	}
+	return records
+}

@@ -1,0 +1,177 @@
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/minidock/minidock/cgroups"
+	"github.com/minidock/minidock/steps"
+)
+
+// Config is what a container was made from: written once by create, never changed.
+type Config struct {
+	ID      string
+	Name    string
+	Created time.Time
+	// Image is the name asked for; ImageID the image it meant at that moment.
+	Image, ImageID string
+	// Layers are the unpacked layers' directories, bottom first.
+	Layers []string
+
+	// Args is the whole command line: entrypoint, then command.
+	Args                    []string
+	Env                     []string
+	Hostname, Workdir, User string
+	Labels                  map[string]string
+
+	Interactive, AutoRemove, ReadOnly, Init, Privileged bool
+
+	CapAdd, CapDrop []string
+	NoNewPrivileges bool
+	// Seccomp is "builtin", "unconfined" or the text of a profile.
+	Seccomp     string
+	SecurityOpt []string
+	Ulimits     []Ulimit
+	Limits      cgroups.Limits
+}
+
+// Live is the state of a container that has been started in this boot.
+type Live struct {
+	// Pid and PidStart name init beyond doubt: a pid is used again, but not with
+	// the same start time (clock ticks since boot, proc_pid_stat(5) field 22).
+	Pid       int
+	PidStart  uint64
+	Monitor   int
+	StartedAt time.Time
+	OOMKilled bool
+}
+
+// Exit records how a container ended.
+type Exit struct {
+	ExitCode   int
+	OOMKilled  bool
+	Error      string
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Cgroup     *cgroups.Counters `json:",omitempty"`
+}
+
+// Container is one container as its state files and the kernel show it.
+type Container struct {
+	Config Config
+	Live   *Live
+	Exit   *Exit
+	layout Layout
+}
+
+const (
+	configFile = "config.json"
+	exitFile   = "exit.json"
+	liveFile   = "live.json"
+	storyFile  = "story.json"
+)
+
+// LogPath is the container's json-file log.
+func (c *Container) LogPath() string {
+	return filepath.Join(c.dir(), c.Config.ID+"-json.log")
+}
+
+func (c *Container) dir() string { return c.layout.Container(c.Config.ID) }
+
+func (c *Container) run() string { return c.layout.RunContainer(c.Config.ID) }
+
+// Running says whether the container's program runs. One whose monitor died may
+// still do so; an init that waits for a dead monitor does not.
+func (c *Container) Running() bool {
+	return c.Live != nil && alive(c.Live.Pid, c.Live.PidStart) && !waiting(c.Live.Pid)
+}
+
+// load reads a container's state. A missing config.json means that there is no
+// such container: create writes it last, remove deletes it first.
+func load(l Layout, id string) (*Container, error) {
+	c := &Container{layout: l}
+	if err := readJSON(filepath.Join(l.Container(id), configFile), &c.Config); err != nil {
+		return nil, err
+	}
+	for path, into := range map[string]any{
+		filepath.Join(l.RunContainer(id), liveFile): &c.Live,
+		filepath.Join(l.Container(id), exitFile):    &c.Exit,
+	} {
+		if err := readJSON(path, into); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func readJSON(path string, into any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read state: %w", err)
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return &steps.Fault{
+			Msg:  fmt.Sprintf("read state %s: %s", path, describeJSONError(text, err)),
+			Hint: "The file was cut short or edited; mend it, or remove the container's directory.",
+			Err:  err,
+		}
+	}
+	return nil
+}
+
+// describeJSONError turns the byte offset of a JSON error into a line number.
+func describeJSONError(text []byte, err error) string {
+	var offset int64
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		offset = syntax.Offset
+	case errors.As(err, &kind):
+		offset = kind.Offset
+	}
+	line := 1
+	for _, b := range text[:min(int(offset), len(text))] {
+		if b == '\n' {
+			line++
+		}
+	}
+	return fmt.Sprintf("line %d: %v", line, err)
+}
+
+// durable says whether a state file must survive a power cut.
+type durable bool
+
+// writeJSON replaces a state file as a whole. Readers see the old or the new
+// text, never a part; durable files are synced before the rename.
+func writeJSON(path string, v any, sync durable) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode state %s: %w", path, err)
+	}
+	text = append(text, '\n')
+	if sync {
+		err = renameio.WriteFile(path, text, 0o600)
+	} else {
+		err = replaceFile(path, text)
+	}
+	if err != nil {
+		return fmt.Errorf("write state: %w", explainDiskFull(err))
+	}
+	return nil
+}
+
+func replaceFile(path string, text []byte) error {
+	part := path + ".part"
+	if err := os.WriteFile(part, text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(part, path)
+}

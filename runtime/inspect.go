@@ -1,0 +1,174 @@
+package runtime
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/minidock/minidock/cgroups"
+)
+
+// Inspection is what `inspect` shows: Docker's structure and field names for all
+// that minidock has, and Cgroup, which is ours.
+type Inspection struct {
+	Id              string //nolint:revive // Docker's spelling
+	Created         time.Time
+	Path            string
+	Args            []string
+	State           StateInspection
+	Image           string
+	ResolvConfPath  string
+	HostnamePath    string
+	HostsPath       string
+	LogPath         string
+	Name            string
+	RestartCount    int
+	Driver          string
+	Platform        string
+	AppArmorProfile string
+	HostConfig      HostConfig
+	GraphDriver     GraphDriver
+	Mounts          []string
+	Config          ContainerConfig
+	Cgroup          *CgroupInspection `json:",omitempty"`
+}
+
+// StateInspection is Docker's State object.
+type StateInspection struct {
+	Status                                       string
+	Running, Paused, Restarting, OOMKilled, Dead bool
+	Pid, ExitCode                                int
+	Error                                        string
+	StartedAt, FinishedAt                        time.Time
+}
+
+// HostConfig is Docker's HostConfig object, with what minidock knows of it.
+type HostConfig struct {
+	NetworkMode                            string
+	AutoRemove, Privileged, ReadonlyRootfs bool
+	Init                                   *bool `json:",omitempty"`
+	CapAdd, CapDrop, SecurityOpt           []string
+	Ulimits                                []Ulimit
+	MaskedPaths, ReadonlyPaths             []string
+	NanoCpus                               int64
+	CPUShares                              int64 `json:"CpuShares"`
+	CPUPeriod                              int64 `json:"CpuPeriod"`
+	CPUQuota                               int64 `json:"CpuQuota"`
+	CpusetCpus                             string
+	Memory, MemoryReservation, MemorySwap  int64
+	MemoryHigh                             int64
+	PidsLimit                              *int64
+}
+
+// GraphDriver tells where the root file system's layers are.
+type GraphDriver struct {
+	Name string
+	Data map[string]string
+}
+
+// ContainerConfig is Docker's Config object.
+type ContainerConfig struct {
+	Hostname, User, Image, WorkingDir string
+	AttachStdin, AttachStdout         bool
+	AttachStderr, OpenStdin, Tty      bool
+	Env, Cmd                          []string
+	Labels                            map[string]string
+}
+
+// CgroupInspection shows the container's group and its counters: live while it
+// runs, the last ones afterwards.
+type CgroupInspection struct {
+	Path string
+	*cgroups.Counters
+}
+
+// Status is Docker's word for the container's state.
+func (c *Container) Status() string {
+	switch {
+	case c.Running():
+		return "running"
+	case c.Exit != nil && !c.Exit.StartedAt.IsZero():
+		return "exited"
+	}
+	return "created" // Also one that could not be started, as in Docker.
+}
+
+// Inspect gathers what is known about a container.
+func Inspect(c *Container) (Inspection, error) {
+	cfg, dir := c.Config, c.dir()
+	i := Inspection{
+		Id: cfg.ID, Created: cfg.Created, Path: cfg.Args[0], Args: cfg.Args[1:],
+		State: c.state(), Image: cfg.ImageID,
+		ResolvConfPath: filepath.Join(dir, "resolv.conf"), HostnamePath: filepath.Join(dir, "hostname"), HostsPath: filepath.Join(dir, "hosts"),
+		LogPath: c.LogPath(), Name: "/" + cfg.Name, Driver: "overlay2", Platform: "linux",
+		HostConfig: hostConfigOf(cfg), Mounts: []string{},
+		GraphDriver: GraphDriver{Name: "overlay2", Data: map[string]string{
+			"LowerDir": strings.Join(cfg.Layers, ":"), "UpperDir": filepath.Join(dir, "upper"),
+			"WorkDir": filepath.Join(dir, "work"), "MergedDir": filepath.Join(dir, "merged"),
+		}},
+		Config: ContainerConfig{
+			Hostname: cfg.Hostname, User: cfg.User, Image: cfg.Image, WorkingDir: cfg.Workdir,
+			AttachStdin: cfg.Interactive, AttachStdout: true, AttachStderr: true, OpenStdin: cfg.Interactive,
+			Env: cfg.Env, Cmd: cfg.Args, Labels: cfg.Labels,
+		},
+	}
+	var err error
+	i.Cgroup, err = c.counters()
+	return i, err
+}
+
+func (c *Container) state() StateInspection {
+	s := StateInspection{Status: c.Status(), Running: c.Running()}
+	switch {
+	case s.Running:
+		s.Pid, s.StartedAt, s.OOMKilled = c.Live.Pid, c.Live.StartedAt, c.Live.OOMKilled
+		if !locked(c.layout, c.Config.ID) {
+			s.Error = "its monitor died: no log, and its exit status will be unknown"
+		}
+	case c.Exit != nil:
+		s.ExitCode, s.OOMKilled, s.Error = c.Exit.ExitCode, c.Exit.OOMKilled, c.Exit.Error
+		s.StartedAt, s.FinishedAt = c.Exit.StartedAt, c.Exit.FinishedAt
+	}
+	return s
+}
+
+func hostConfigOf(c Config) HostConfig {
+	h := HostConfig{
+		NetworkMode: "none", AutoRemove: c.AutoRemove, Privileged: c.Privileged, ReadonlyRootfs: c.ReadOnly,
+		CapAdd: c.CapAdd, CapDrop: c.CapDrop, SecurityOpt: c.SecurityOpt, Ulimits: c.Ulimits,
+		MaskedPaths: maskedPaths(), ReadonlyPaths: readonlyPaths(),
+		NanoCpus: c.Limits.NanoCPUs, CPUShares: c.Limits.CPUShares, CPUPeriod: c.Limits.CPUPeriod, CPUQuota: c.Limits.CPUQuota,
+		CpusetCpus: c.Limits.CpusetCpus, Memory: c.Limits.Memory, MemoryReservation: c.Limits.MemoryReservation,
+		MemorySwap: c.Limits.MemorySwap, MemoryHigh: c.Limits.MemoryHigh,
+	}
+	if c.Init {
+		h.Init = &c.Init
+	}
+	if c.Limits.PidsLimit != 0 {
+		h.PidsLimit = &c.Limits.PidsLimit
+	}
+	if c.Privileged {
+		h.MaskedPaths, h.ReadonlyPaths = nil, nil
+	}
+	return h
+}
+
+// counters reads the group of a running container, or what was kept of it.
+func (c *Container) counters() (*CgroupInspection, error) {
+	shown := &CgroupInspection{Path: c.layout.CgroupPath(c.Config.ID)}
+	if c.Exit != nil && c.Exit.Cgroup != nil {
+		shown.Counters = c.Exit.Cgroup
+		return shown, nil
+	}
+	host, err := cgroups.Probe()
+	if err != nil || !c.Running() || host.Mode != cgroups.Unified {
+		return nil, err
+	}
+	counters, err := cgroups.Open(host, shown.Path).Counters()
+	if err != nil {
+		return nil, fmt.Errorf("read counters: %w", err)
+	}
+	shown.Counters = &counters
+	return shown, nil
+}

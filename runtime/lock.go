@@ -1,0 +1,84 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// errBusy says that another process holds a container's lock.
+var errBusy = errors.New("container is busy")
+
+// lock is the container's lock: a flock(2) on its run directory, held by the
+// monitor while it lives and by whoever makes, removes or cleans up. The kernel
+// drops it when the holder dies, so it can't be left behind.
+type lock struct{ dir *os.File }
+
+// tryLock takes a container's lock, making the run directory where a reboot
+// took it, or returns errBusy.
+func tryLock(l Layout, id string) (*lock, error) {
+	path := l.RunContainer(id)
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("make lock directory: %w", err)
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		dir.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errBusy
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if stale(dir, path) {
+		dir.Close()
+		return nil, errBusy
+	}
+	return &lock{dir}, nil
+}
+
+// stale says whether the directory was removed and perhaps made again between
+// opening and locking it.
+func stale(dir *os.File, path string) bool {
+	held, err1 := dir.Stat()
+	now, err2 := os.Stat(path)
+	return err1 != nil || err2 != nil || !os.SameFile(held, now)
+}
+
+// takeLock waits for a container's lock until the deadline.
+func takeLock(l Layout, id string, deadline time.Duration) (*lock, error) {
+	end := time.Now().Add(deadline)
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		held, err := tryLock(l, id)
+		if !errors.Is(err, errBusy) || time.Now().After(end) {
+			return held, err
+		}
+		time.Sleep(wait)
+	}
+}
+
+// locked says whether somebody holds the container's lock.
+func locked(l Layout, id string) bool {
+	if _, err := os.Stat(l.RunContainer(id)); errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	held, err := tryLock(l, id)
+	if err != nil {
+		return true
+	}
+	held.release()
+	return false
+}
+
+func (k *lock) release() {
+	if k != nil && k.dir != nil {
+		k.dir.Close()
+		k.dir = nil
+	}
+}

@@ -1,0 +1,165 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	_ "github.com/opencontainers/cgroups/devices" // without it no device is denied
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins the namespaces in C, before Go's threads exist
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/minidock/minidock/cgroups"
+	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/steps"
+)
+
+// start leads the container from a directory to a running process. The order is
+// the lesson: streams, root file system, control group, namespaces, limits, and
+// only then the program.
+func (m *monitor) start() (err error) {
+	c := m.container
+	if m.log, err = openLog(c.LogPath()); err != nil {
+		return err
+	}
+	if m.stdio, err = openStdio(m.ledger, c.run(), c.Config.Interactive); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			m.stdio.close()
+		}
+	}()
+	if err := images.Mount(m.ledger, c.Config.Layers, c.dir()); err != nil {
+		return err
+	}
+	if err := m.makeGroup(); err != nil {
+		return err
+	}
+	// Init builds its world and then waits, so that no limit slows it down.
+	if err := m.startInit(); err != nil {
+		return err
+	}
+	if m.group != nil {
+		if err := m.group.Apply(m.ledger, c.Config.Limits); err != nil {
+			return m.abort(err)
+		}
+	}
+	return m.execProgram()
+}
+
+// makeGroup makes the container's cgroup where the host has cgroup v2
+// controllers; elsewhere libcontainer makes groups of its own, without limits.
+func (m *monitor) makeGroup() (err error) {
+	if m.host.Mode != cgroups.Unified {
+		return nil
+	}
+	m.group, err = cgroups.Create(m.ledger, m.host, m.layout.CgroupPath(m.container.Config.ID))
+	if err != nil {
+		return err
+	}
+	for _, warning := range m.group.Warnings(m.container.Config.Limits) {
+		_ = m.out.send(frameErrout, []byte("WARNING: "+warning+"\n"))
+	}
+	return nil
+}
+
+// startInit has libcontainer make the namespaces and everything in them. What
+// its init will do is told first, from the very configuration that it is given.
+func (m *monitor) startInit() error {
+	spec, err := Spec(m.layout, &m.container.Config)
+	if err != nil {
+		return err
+	}
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: m.container.Config.ID, Spec: spec})
+	if err != nil {
+		return fmt.Errorf("convert specification: %w", err)
+	}
+	m.process = processFor(spec.Process, m.stdio)
+	told, err := m.ledger.Announce(insideSteps(m.layout, m.host, m.container.Config.ID, config, m.process))
+	if err != nil {
+		return err
+	}
+	m.inner, err = libcontainer.Create(m.layout.Libcontainer(), m.container.Config.ID, config)
+	if err == nil {
+		err = m.inner.Start(m.process)
+	}
+	if err := errors.Join(err, told.End(err)); err != nil {
+		return explainStart(err)
+	}
+	m.stdio.handOver(m.log, &m.out)
+	return nil
+}
+
+// processFor describes the container's first process to libcontainer.
+func processFor(p *specs.Process, s *stdio) *libcontainer.Process {
+	process := &libcontainer.Process{
+		Init: true, Args: p.Args, Env: p.Env, Cwd: p.Cwd,
+		UID: int(p.User.UID), GID: int(p.User.GID),
+		NoNewPrivileges: &p.NoNewPrivileges,
+		Capabilities: &configs.Capabilities{
+			Bounding: p.Capabilities.Bounding, Effective: p.Capabilities.Effective, Permitted: p.Capabilities.Permitted,
+		},
+		Stdin: s.theirs[0], Stdout: s.theirs[1], Stderr: s.theirs[2],
+	}
+	for _, gid := range p.User.AdditionalGids {
+		process.AdditionalGroups = append(process.AdditionalGroups, int(gid))
+	}
+	for _, r := range p.Rlimits {
+		process.Rlimits = append(process.Rlimits, configs.Rlimit{Type: rlimitNumber(r.Type), Soft: r.Soft, Hard: r.Hard})
+	}
+	return process
+}
+
+// execProgram lets the waiting init become the user's program.
+func (m *monitor) execProgram() error {
+	pid, err := m.process.Pid()
+	if err != nil {
+		return m.abort(fmt.Errorf("find container's pid: %w", err))
+	}
+	start, _, err := processStart(pid)
+	if err != nil {
+		return m.abort(err)
+	}
+	m.container.Live = &Live{Pid: pid, PidStart: start, Monitor: os.Getpid(), StartedAt: time.Now().UTC()}
+	if err := m.saveLive(); err != nil {
+		return m.abort(err)
+	}
+	if err := m.ledger.Do(execStep(m.process, pid), m.inner.Exec); err != nil {
+		return m.abort(err)
+	}
+	return m.out.sendJSON(frameStarted, startedMessage{Pid: pid})
+}
+
+// abort ends an init that waits for a program it will not get.
+func (m *monitor) abort(cause error) error {
+	killed := m.process.Signal(unix.SIGKILL)
+	_, _ = m.process.Wait()
+	m.stdio.drain()
+	return errors.Join(cause, killed)
+}
+
+// explainStart finds the user's own mistake in libcontainer's chain of contexts
+// and gives it Docker's exit status: 127 not found, 126 found but can't run.
+func explainStart(err error) error {
+	text := err.Error()
+	at := strings.Index(text, `exec: "`)
+	switch {
+	case at < 0:
+		return explainDiskFull(err)
+	case strings.Contains(text[at:], "not found") || errors.Is(err, fs.ErrNotExist) || strings.Contains(text[at:], "no such file"):
+		return &steps.Fault{Msg: text[at:], Hint: "Look for the program in the image: it needs a path, or a place in the image's PATH.", Code: 127, Err: err}
+	}
+	return &steps.Fault{Msg: text[at:], Hint: "Make it an executable file in the image (chmod +x).", Code: 126, Err: err}
+}
+
+// libcontainerDir is what libcontainer keeps about one container.
+func libcontainerDir(l Layout, id string) string { return filepath.Join(l.Libcontainer(), id) }
