@@ -163,7 +163,7 @@ func writeJSON(path string, v any, sync durable) error {
 		err = replaceFile(path, text)
 	}
 	if err != nil {
-		return fmt.Errorf("write state: %w", explainDiskFull(err))
+		return fmt.Errorf("write state: %w", err)
 	}
 	return nil
 }

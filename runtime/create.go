@@ -24,10 +24,13 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 // step.
 func Create(l Layout, o Options, tell func(steps.Record)) (*Container, error) {
 	d, err := draw(l, o, tell)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = d.finish(d.make())
 	}
-	return d.container, d.finish(d.make())
+	if err != nil {
+		return nil, explainDiskFull(err)
+	}
+	return d.container, nil
 }
 
 // draft is a container in the making: decided, locked, its ledger open.
@@ -46,7 +49,7 @@ func draw(l Layout, o Options, tell func(steps.Record)) (*draft, error) {
 	}
 	ledger, err := steps.Open(l.Ledger(c.Config.ID), tell)
 	if err != nil {
-		return nil, explainDiskFull(err)
+		return nil, err
 	}
 	d := &draft{container: c, ledger: ledger}
 	if err := ledger.Do(runDirectoryStep(c.run()), func() error { return os.MkdirAll(c.run(), 0o700) }); err != nil {
@@ -114,10 +117,16 @@ func (c *Container) configure(o Options) error {
 	return c.Config.check()
 }
 
+// maxHostname is HOST_NAME_MAX of Linux, in bytes (sethostname(2)).
+const maxHostname = 64
+
 // check refuses what can't work, before anything is made.
 func (c *Config) check() error {
 	if err := checkName(c.Name); err != nil {
 		return err
+	}
+	if len(c.Hostname) > maxHostname {
+		return &steps.Fault{Msg: fmt.Sprintf("invalid hostname: %d characters", len(c.Hostname)), Hint: fmt.Sprintf("The kernel takes at most %d.", maxHostname), Code: 125}
 	}
 	if !filepath.IsAbs(c.Workdir) {
 		return &steps.Fault{Msg: fmt.Sprintf("the working directory '%s' is invalid, it needs to be an absolute path", c.Workdir), Hint: "Begin it with /.", Code: 125}
@@ -145,7 +154,7 @@ func (c *Config) check() error {
 func (d *draft) make() error {
 	c, l := d.container, d.container.layout
 	if err := os.MkdirAll(l.Containers(), 0o700); err != nil {
-		return fmt.Errorf("make state directory: %w", explainDiskFull(err))
+		return fmt.Errorf("make state directory: %w", err)
 	}
 	dir := c.dir()
 	err := d.ledger.Do(steps.Step{
@@ -156,7 +165,7 @@ func (d *draft) make() error {
 		Undo:  "rm -r " + dir,
 		See:   "ls -l " + dir,
 		Man:   "mkdir(2)",
-	}, func() error { return explainDiskFull(os.Mkdir(dir, 0o700)) })
+	}, func() error { return os.Mkdir(dir, 0o700) })
 	if err != nil {
 		return err
 	}
@@ -164,7 +173,7 @@ func (d *draft) make() error {
 		return err
 	}
 	if err := netns.WriteFiles(d.ledger, dir, c.Config.Hostname); err != nil {
-		return explainDiskFull(err)
+		return err
 	}
 	// A container that removes itself has nothing to tell after a power cut.
 	return writeJSON(filepath.Join(dir, configFile), c.Config, durable(!c.Config.AutoRemove))

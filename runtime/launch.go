@@ -35,7 +35,7 @@ type Streams struct {
 func Run(l Layout, o Options, s Streams) (int, error) {
 	c, monitor, err := begin(l, o, s.Tell)
 	if err != nil {
-		return 0, err
+		return 0, explainDiskFull(err)
 	}
 	code, err := monitor.attach(c, s)
 	return code, errors.Join(err, monitor.leave(l))

@@ -33,7 +33,7 @@ type logEntry struct {
 func openLog(path string) (*logWriter, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	if err != nil {
-		return nil, fmt.Errorf("open log: %w", explainDiskFull(err))
+		return nil, fmt.Errorf("open log: %w", err)
 	}
 	return &logWriter{file: file, now: time.Now}, nil
 }

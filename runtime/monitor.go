@@ -246,5 +246,6 @@ func (m *monitor) saveLive() error {
 }
 
 func faultOf(err error) *steps.Fault {
+	err = explainDiskFull(err)
 	return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: steps.CodeOf(err, 125)}
 }

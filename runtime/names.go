@@ -89,7 +89,7 @@ func checkName(name string) error {
 func reserveName(l Layout, ledger *steps.Ledger, name, id string) error {
 	link := filepath.Join(l.Names(), name)
 	if err := os.MkdirAll(l.Names(), 0o700); err != nil {
-		return fmt.Errorf("make name directory: %w", explainDiskFull(err))
+		return fmt.Errorf("make name directory: %w", err)
 	}
 	target := filepath.Join("..", "containers", id)
 	return ledger.Do(steps.Step{
@@ -108,7 +108,7 @@ func reserveName(l Layout, ledger *steps.Ledger, name, id string) error {
 		if errors.Is(err, fs.ErrExist) {
 			return nameTaken(link)
 		}
-		return explainDiskFull(err)
+		return err
 	})
 }
 

@@ -3,10 +3,8 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	_ "github.com/opencontainers/cgroups/devices" // without it no device is denied
@@ -19,7 +17,6 @@ import (
 
 	"github.com/minidock/minidock/cgroups"
 	"github.com/minidock/minidock/images"
-	"github.com/minidock/minidock/steps"
 )
 
 // start leads the container from a directory to a running process. The order is
@@ -136,7 +133,9 @@ func (m *monitor) execProgram() error {
 	if err := m.ledger.Do(execStep(m.process, pid), m.inner.Exec); err != nil {
 		return m.abort(err)
 	}
-	return m.out.sendJSON(frameStarted, startedMessage{Pid: pid})
+	// A command that is gone by now has no need to know.
+	_ = m.out.sendJSON(frameStarted, startedMessage{Pid: pid})
+	return nil
 }
 
 // abort ends an init that waits for a program it will not get.
@@ -145,20 +144,6 @@ func (m *monitor) abort(cause error) error {
 	_, _ = m.process.Wait()
 	m.stdio.drain()
 	return errors.Join(cause, killed)
-}
-
-// explainStart finds the user's own mistake in libcontainer's chain of contexts
-// and gives it Docker's exit status: 127 not found, 126 found but can't run.
-func explainStart(err error) error {
-	text := err.Error()
-	at := strings.Index(text, `exec: "`)
-	switch {
-	case at < 0:
-		return explainDiskFull(err)
-	case strings.Contains(text[at:], "not found") || errors.Is(err, fs.ErrNotExist) || strings.Contains(text[at:], "no such file"):
-		return &steps.Fault{Msg: text[at:], Hint: "Look for the program in the image: it needs a path, or a place in the image's PATH.", Code: 127, Err: err}
-	}
-	return &steps.Fault{Msg: text[at:], Hint: "Make it an executable file in the image (chmod +x).", Code: 126, Err: err}
 }
 
 // libcontainerDir is what libcontainer keeps about one container.

@@ -28,7 +28,7 @@ type stdio struct {
 	// and the end behind the last.
 	pieces chan []byte
 	once   sync.Once
-	copied  sync.WaitGroup
+	copied sync.WaitGroup
 }
 
 // drainPatience bounds the wait for output after the container has ended. All

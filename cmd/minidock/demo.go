@@ -26,6 +26,9 @@ type demo struct {
 	scenes      func(demoSettings) []scene
 }
 
+// baseImage is what scripts/base-image makes.
+const baseImage = "busybox"
+
 // demoSettings are what the flags of a demo say.
 type demoSettings struct {
 	image   string
@@ -54,7 +57,7 @@ func playCommand(name, usage string, list []demo) *cli.Command {
 		Name: name, Usage: usage,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "`FORMAT` of the output: text, or json for the figures alone", Value: "text"},
-			&cli.StringFlag{Name: "image", Usage: "`IMAGE` with a shell and the usual small programs", Value: "busybox"},
+			&cli.StringFlag{Name: "image", Usage: "`IMAGE` with a shell and the usual small programs", Value: baseImage},
 		},
 		Action: func(c *cli.Context) error { return runDemos(c, list) },
 	}
@@ -194,7 +197,7 @@ func (p *player) check(a scene) error {
 		return err
 	}
 	err = runtime.CheckHere(p.layout, options)
-	if errors.Is(err, images.ErrNoImage) {
+	if errors.Is(err, images.ErrNoImage) && a.image == baseImage {
 		return &steps.Fault{
 			Msg:  err.Error(),
 			Hint: "Make it from this machine's busybox: `make demo` does, or scripts/base-image.",

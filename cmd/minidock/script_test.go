@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/minidock/minidock/internal/leftover"
 	"github.com/minidock/minidock/internal/require"
@@ -25,6 +26,7 @@ import (
 //
 //	needs NEED…             skip (or fail) where the machine lacks it: root, cgroupv2, cgroupv1, …
 //	probe-image             import the test program as the image "probe"
+//	small-disk MIB          give it a root directory on a disk of this size
 //	exits STATUS CMD…       run a command that must end with this status
 //	eventually REGEXP CMD…  run a command again and again until its output matches
 //	start NAME CMD…         run a command in the background, its stdin open
@@ -48,7 +50,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"needs": needs, "probe-image": probeImage, "exits": exits, "eventually": eventually,
+			"needs": needs, "probe-image": probeImage, "small-disk": smallDisk, "exits": exits, "eventually": eventually,
 			"start": start, "says": says, "send": send, "signal": sendSignal, "ends": ends, "json": compareJSON,
 		},
 	})
@@ -95,6 +97,8 @@ type world struct {
 	ties    []string
 	before  []leftover.Object
 	running map[string]*running
+	// undo holds what takes back what a script's command made on the host.
+	undo []func() error
 }
 
 type worldKey struct{}
@@ -134,6 +138,11 @@ func (w *world) tearDown(base string) {
 	}
 	if ids := strings.Fields(w.own("ps", "-aq")); len(ids) > 0 {
 		w.own(append([]string{"rm", "-f"}, ids...)...)
+	}
+	for _, undo := range w.undo {
+		if err := undo(); err != nil {
+			w.t.Error(err)
+		}
 	}
 	leftover.Settle(w.t, append(w.shared(), w.before...), w.ties...)
 	if os.Geteuid() == 0 && !w.t.Skipped() {
@@ -184,6 +193,17 @@ func needs(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: needs NEED…")
 	}
 	require.Needs(worldOf(ts).t, list...)
+}
+
+// smallDisk puts the root directory on a tmpfs, which can be filled.
+func smallDisk(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: small-disk MIB")
+	}
+	w := worldOf(ts)
+	ts.Check(os.MkdirAll(w.layout.Root, 0o700))
+	ts.Check(unix.Mount("none", w.layout.Root, "tmpfs", 0, "size="+args[0]+"m"))
+	w.undo = append(w.undo, func() error { return unix.Unmount(w.layout.Root, 0) })
 }
 
 // probeImage makes a root file system of the test program alone, and a few files

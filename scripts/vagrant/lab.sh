@@ -55,8 +55,9 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 # Arguments for a shell, that reads them back as they were, newlines and all.
 quote() {
-    local arg
-    for arg; do printf "'%s' " "${arg//\'/\'\\\'\'}"; done
+    # As a variable, since bash 3 (macOS) reads quotes within a replacement otherwise than bash 5.
+    local arg quoted="'\\''"
+    for arg; do printf "'%s' " "${arg//\'/$quoted}"; done
 }
 
 # Starts the calling script anew with the right to use the system's libvirt, if this session doesn't have it yet.
@@ -90,13 +91,13 @@ beside_vm() {
 box_name() { echo "minidock-$("$vagrant_dir/box/build" --hash)"; }
 
 vagrant_here() {
-    local deadline=()
-    # Vagrant's own limit on booting is 600 s; this one is for a libvirt that doesn't answer.
+    local deadline=(env)
+    # Vagrant's own limit on booting is 600 s; this one is for a libvirt that doesn't answer. macOS has no timeout.
     ! command -v timeout >/dev/null || deadline=(timeout --foreground 1200)
     MINIDOCK_BOX=$(cat "$lab/box" 2>/dev/null || true)
     export MINIDOCK_BOX MINIDOCK_DOMAIN_PREFIX=minidock-$lab_id-
     export VAGRANT_CWD=$checkout VAGRANT_DOTFILE_PATH=$lab/vagrant VAGRANT_CHECKPOINT_DISABLE=1
-    beside_libvirt "${deadline[@]}" vagrant "$@" --no-tty
+    beside_libvirt "${deadline[@]}" vagrant --no-tty "$@"
 }
 
 # Every call goes through one connection. Without it, ProxyCommand=false fails at once: outside our namespaces the VM's
