@@ -101,9 +101,9 @@ func Inspect(c *Container) (Inspection, error) {
 		Id: cfg.ID, Created: cfg.Created, Path: cfg.Args[0], Args: cfg.Args[1:],
 		State: c.state(), Image: cfg.ImageID,
 		ResolvConfPath: filepath.Join(dir, "resolv.conf"), HostnamePath: filepath.Join(dir, "hostname"), HostsPath: filepath.Join(dir, "hosts"),
-		LogPath: c.LogPath(), Name: "/" + cfg.Name, Driver: "overlay2", Platform: "linux",
+		LogPath: c.LogPath(), Name: "/" + cfg.Name, Driver: "overlayfs", Platform: "linux",
 		HostConfig: hostConfigOf(cfg), Mounts: []string{},
-		GraphDriver: GraphDriver{Name: "overlay2", Data: map[string]string{
+		GraphDriver: GraphDriver{Name: "overlayfs", Data: map[string]string{
 			"LowerDir": strings.Join(cfg.Layers, ":"), "UpperDir": filepath.Join(dir, "upper"),
 			"WorkDir": filepath.Join(dir, "work"), "MergedDir": filepath.Join(dir, "merged"),
 		}},

@@ -92,7 +92,7 @@ func launch(d *draft) (*monitorConn, error) {
 	step := steps.Step{
 		Kind: "monitor", Target: title,
 		Why:   "Start the container's monitor: a small process that outlives this command, waits for the container, and keeps its log.",
-		Call:  []string{"clone(CLONE_VM|CLONE_VFORK)", "setsid()", `execve("/proc/self/exe")`},
+		Call:  []string{"clone(CLONE_VM|CLONE_PIDFD|CLONE_VFORK|SIGCHLD)", "setsid()", fmt.Sprintf(`execve("/proc/self/exe", [%q, "monitor", %q], …)`, title, d.container.layout.Root)},
 		Shell: []string{"setsid minidock monitor " + d.container.layout.Root + " &"},
 		See:   "ps -e -o pid,ppid,sid,args | grep 'minidock: monitor'",
 		Man:   "clone(2), setsid(2)",

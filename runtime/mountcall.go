@@ -106,11 +106,15 @@ func (m mountCall) options() []string {
 	return slices.Compact(options)
 }
 
-// mountStep tells one mount inside the container.
-func (t *inside) mountStep(target string, m mountCall, why string) {
-	t.add(steps.Step{
-		Kind: "mount", Target: target, Why: why,
+func mountStep(destination string, m mountCall, why string) steps.Step {
+	return steps.Step{
+		Kind: "mount", Target: destination, Why: why,
 		Call: []string{m.call()}, Shell: []string{m.shell()},
-		See: "findmnt " + target, Man: "mount(2), mount_namespaces(7)",
-	})
+		See: "findmnt " + steps.ShellQuote(destination), Man: "mount(2), mount_namespaces(7)",
+	}
+}
+
+// mountStep tells one mount inside the container.
+func (t *inside) mountStep(destination string, m mountCall, why string) {
+	t.add(mountStep(destination, m, why))
 }

@@ -130,7 +130,7 @@ func (m *monitor) execProgram() error {
 	if err := m.saveLive(); err != nil {
 		return m.abort(err)
 	}
-	if err := m.ledger.Do(execStep(m.process, pid), m.inner.Exec); err != nil {
+	if err := m.ledger.Do(execStep(filepath.Join(m.container.dir(), "merged"), m.process, pid), m.inner.Exec); err != nil {
 		return m.abort(err)
 	}
 	// A command that is gone by now has no need to know.

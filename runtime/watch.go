@@ -31,9 +31,9 @@ type Watch struct {
 	See func(Sample)
 }
 
-// CheckHere refuses what can't work on this host, and makes nothing. What the
+// CanRun refuses what can't work on this host, and makes nothing. What the
 // host can't do at all comes first: no other image or name helps against it.
-func CheckHere(l Layout, o Options) error {
+func CanRun(l Layout, o Options) error {
 	host, err := cgroups.Probe()
 	if err != nil {
 		return err
