@@ -1,6 +1,7 @@
 package cgroups
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,8 +200,25 @@ func legacyDevices(dir string, rules []string) steps.Step {
 		return s
 	}
 	add("devices.deny", allDevices)
-	for _, rule := range slices.Compact(slices.Sorted(slices.Values(rules))) {
+	for _, rule := range slices.Compact(slices.SortedFunc(slices.Values(rules), compareRules)) {
 		add("devices.allow", rule)
 	}
 	return s
+}
+
+// compareRules puts rules into the order in which libcontainer writes them: by
+// major number, minor number and type, * before every number.
+func compareRules(a, b string) int {
+	return slices.CompareFunc(ruleKey(a), ruleKey(b), func(x, y string) int {
+		return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y))
+	})
+}
+
+// ruleKey takes "c 10:200 rwm" apart; an empty text stands for *, and of two
+// numbers the longer one is the greater.
+func ruleKey(rule string) []string {
+	kind, rest, _ := strings.Cut(rule, " ")
+	numbers, access, _ := strings.Cut(rest, " ")
+	major, minor, _ := strings.Cut(numbers, ":")
+	return []string{strings.Trim(major, "*"), strings.Trim(minor, "*"), kind, access}
 }

@@ -155,7 +155,7 @@ func (p *packer) content(path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	_, err = io.Copy(p.tar, f)
 	if errors.Is(err, tar.ErrWriteTooLong) {
 		return fmt.Errorf("the file grew while it was read: %w", err)

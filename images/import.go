@@ -134,7 +134,7 @@ func (t *transaction) makeStaging() (err error) {
 // finish ends a transaction. Without an error only the staging directory goes;
 // with one everything goes, as far as no image refers to it.
 func (t *transaction) finish(cause error) error {
-	defer t.live.Close()
+	defer func() { _ = t.live.Close() }()
 	if cause == nil {
 		return t.undo(steps.Undos{KindStaging: undoDirectory})
 	}
@@ -144,7 +144,7 @@ func (t *transaction) finish(cause error) error {
 		err = t.undo(Undos())
 	}
 	if err != nil {
-		return fmt.Errorf("%w (and undoing it: %v)", cause, err)
+		return fmt.Errorf("%w (and undoing it: %w)", cause, err)
 	}
 	return cause
 }
@@ -201,7 +201,7 @@ func (t *transaction) unpackTo(ctx context.Context, r io.Reader, tree string, o 
 	if err != nil {
 		return u, layer, err
 	}
-	defer keep.Close()
+	defer func() { _ = keep.Close() }()
 	blob := newBlobWriter(keep)
 	if u, err = unpack(ctx, r, tree, blob, newBudget(o.MaxSize), o.Warn); err != nil {
 		return u, layer, err

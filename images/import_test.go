@@ -212,7 +212,7 @@ func TestACancelledImportLeavesNothing(t *testing.T) {
 	s := newStore(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	r, w := io.Pipe()
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	go func() {
 		_, _ = w.Write(archiveOf(t, file("a", strings.Repeat("x", 10000)))[:6000])
 		cancel()
@@ -227,7 +227,7 @@ func TestAKilledImportIsCleanedUpAndALivingOneIsNot(t *testing.T) {
 	s := newStore(t)
 	kept := mustImport(t, s, "kept", archiveOf(t, file("a", "x")), ImportOptions{})
 	child, feed := startImport(t, s)
-	defer feed.Close()
+	defer func() { _ = feed.Close() }()
 	if records, err := s.Cleanup(false); err != nil || len(records) > 0 {
 		t.Errorf("cleaned up a living import: %v, %v", records, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -129,8 +130,8 @@ func wantEmpty(t testing.TB, s *Store) {
 // wantFault fails unless err is meant for the person at the terminal.
 func wantFault(t testing.TB, err error) *steps.Fault {
 	t.Helper()
-	fault, ok := err.(*steps.Fault)
-	if !ok {
+	var fault *steps.Fault
+	if !errors.As(err, &fault) || fault.Error() != err.Error() {
 		t.Fatalf("error %v (%T); want a fault", err, err)
 	}
 	if fault.Hint == "" {

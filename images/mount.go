@@ -25,7 +25,22 @@ func writablePaths(dir string) []string {
 // again when the same directory is mounted a second time. dir must exist; what is
 // made in it has its own undo.
 func Mount(l *steps.Ledger, layers []string, dir string) error {
-	options, err := overlayOptions(layers, dir)
+	return mount(l, layers, dir, "",
+		"Stack the image's read-only layers and a private writable one, so that the container sees one tree and the image never changes.")
+}
+
+// MountVolatile is [Mount] for changes that nobody is going to keep: the kernel
+// writes none of them out for the sake of a sync, nor when the mount goes, which
+// otherwise waits for the whole file system of dir (overlayfs.rst, "Volatile
+// mount"; Linux 5.10). It can't be mounted a second time.
+func MountVolatile(l *steps.Ledger, layers []string, dir string) error {
+	return mount(l, layers, dir, ",volatile",
+		"Stack the image's read-only layers and a private writable one, so that the container sees one tree and the image never changes. "+
+			"It goes with the container, so nothing of it has to wait for the disk (volatile).")
+}
+
+func mount(l *steps.Ledger, layers []string, dir, more, why string) error {
+	options, err := overlayOptions(layers, dir, more)
 	if err != nil {
 		return err
 	}
@@ -33,15 +48,15 @@ func Mount(l *steps.Ledger, layers []string, dir string) error {
 		return err
 	}
 	merged := filepath.Join(dir, "merged")
-	return l.Do(overlayStep(merged, options), func() error {
+	return l.Do(overlayStep(merged, options, why), func() error {
 		return explainMount(unix.Mount("overlay", merged, "overlay", 0, options), layers, dir)
 	})
 }
 
-func overlayStep(merged, options string) steps.Step {
+func overlayStep(merged, options, why string) steps.Step {
 	return steps.Step{
 		Kind: KindMount, Target: merged,
-		Why: "Stack the image's read-only layers and a private writable one, so that the container sees one tree and the image never changes.",
+		Why: why,
 		Call: []string{
 			fmt.Sprintf("mount(\"overlay\", %s, \"overlay\", 0, %s)", steps.Quote(merged), steps.Quote(options)),
 		},
@@ -108,7 +123,7 @@ func shellWords(words []string) string {
 // overlayOptions writes the options in which overlayfs is told its directories;
 // it wants the topmost layer first. A comma ends an option and a colon a lower
 // directory, so both are escaped in names (overlayfs.rst, "Multiple lower layers").
-func overlayOptions(layers []string, dir string) (string, error) {
+func overlayOptions(layers []string, dir, more string) (string, error) {
 	if len(layers) == 0 {
 		return "", &steps.Fault{Msg: "the image has no layers", Hint: "An empty image can't be run; import one with a root filesystem.", Code: 125}
 	}
@@ -118,7 +133,7 @@ func overlayOptions(layers []string, dir string) (string, error) {
 	}
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 	options := "lowerdir=" + strings.Join(lower, ":") +
-		",upperdir=" + overlayEscape(upper, `\,`) + ",workdir=" + overlayEscape(work, `\,`)
+		",upperdir=" + overlayEscape(upper, `\,`) + ",workdir=" + overlayEscape(work, `\,`) + more
 	// mount(2): the data is at most a page, of which the last byte is a NUL.
 	if most := os.Getpagesize() - 1; len(options) > most {
 		return "", &steps.Fault{

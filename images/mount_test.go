@@ -156,7 +156,7 @@ func TestAMountThatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 				t.Fatalf("error %v; want %q in it", err, test.want)
 			}
 			if test.want != "" {
-				wantFault(t, err)
+				_ = wantFault(t, err)
 			}
 			wantNotMountedBelow(t, dir)
 			if err := ledger.Undo(Undos(), steps.Boot, steps.Kept); err != nil {
@@ -186,7 +186,7 @@ func TestOverlayOptionsNameTheTopLayerFirst(t *testing.T) {
 		"three":   {[]string{"/l/1", "/l/2", "/l/3"}, "/c", "lowerdir=/l/3:/l/2:/l/1,upperdir=/c/upper,workdir=/c/work"},
 		"special": {[]string{`/a:b,c\d`}, `/a:b,c\d`, `lowerdir=/a\:b\,c\\d,upperdir=/a:b\,c\\d/upper,workdir=/a:b\,c\\d/work`},
 	} {
-		if got, err := overlayOptions(test.layers, test.dir); err != nil || got != test.want {
+		if got, err := overlayOptions(test.layers, test.dir, ""); err != nil || got != test.want {
 			t.Errorf("%s: %s, %v; want %s", name, got, err, test.want)
 		}
 	}
@@ -275,4 +275,27 @@ func TestOnlyAbsoluteCleanPathsAreRemoved(t *testing.T) {
 			t.Errorf("undo %q gave no error", target)
 		}
 	}
+}
+
+func TestAVolatileMountServesOnce(t *testing.T) {
+	require.Needs(t, require.Linux, require.Root, require.Overlay)
+	dir := t.TempDir()
+	layers := []string{makeLayer(t, filepath.Join(t.TempDir(), "layer"), map[string]string{"a": "x"})}
+	ledger := newLedger(t, dir)
+	if err := MountVolatile(ledger, layers, dir); err != nil {
+		t.Fatal(err)
+	}
+	mustMake(t, filepath.Join(dir, "merged", "a"), "written", 0o644)
+	wantText(t, filepath.Join(layers[0], "a"), "x")
+	mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(filepath.Join(dir, "merged")))
+	if err != nil || len(mounts) != 1 || !strings.Contains(mounts[0].VFSOptions, "volatile") {
+		t.Errorf("the kernel has %+v, %v; want volatile", mounts, err)
+	}
+	if err := ledger.Undo(Undos(), steps.Boot); err != nil {
+		t.Fatal(err)
+	}
+	if err := MountVolatile(ledger, layers, dir); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("second mount: %v; want EINVAL", err)
+	}
+	wantNotMountedBelow(t, dir)
 }

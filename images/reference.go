@@ -124,7 +124,7 @@ func nameFor(ref string) (reference, error) {
 	return r.tagged(), nil
 }
 
-func badName(ref string, err error) error {
+func badName(ref string, err error) *steps.Fault {
 	return &steps.Fault{
 		Msg:  fmt.Sprintf("%v: %q", err, ref),
 		Hint: "A name is lower case letters and digits, with single . _ - or / between them, and a tag after a colon: team/app:1.0",

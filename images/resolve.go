@@ -108,7 +108,7 @@ func (s *Store) find(index *v1.IndexManifest, ref string) (v1.Descriptor, error)
 		return v1.Descriptor{}, err
 	}
 	if found == nil && nameErr != nil && !errors.Is(nameErr, errIsID) {
-		fault := badName(ref, nameErr).(*steps.Fault)
+		fault := badName(ref, nameErr)
 		fault.Code = 125
 		return v1.Descriptor{}, fault
 	}
@@ -137,7 +137,7 @@ func (s *Store) findID(index *v1.IndexManifest, ref string) (*v1.Descriptor, err
 	var found *v1.Descriptor
 	for _, d := range imagesOf(index) {
 		var m v1.Manifest
-		if err := readJSON(s.blobPath(d.Digest), &m); err != nil {
+		if err := s.readBlob(d.Digest, &m); err != nil {
 			return nil, err
 		}
 		switch {
@@ -154,11 +154,11 @@ func (s *Store) findID(index *v1.IndexManifest, ref string) (*v1.Descriptor, err
 // load reads what the index refers to.
 func (s *Store) load(d v1.Descriptor) (Image, error) {
 	var m v1.Manifest
-	if err := readJSON(s.blobPath(d.Digest), &m); err != nil {
+	if err := s.readBlob(d.Digest, &m); err != nil {
 		return Image{}, err
 	}
 	image := Image{ID: m.Config.Digest.String(), Digest: d.Digest.String()}
-	if err := readJSON(s.blobPath(m.Config.Digest), &image.Config); err != nil {
+	if err := s.readBlob(m.Config.Digest, &image.Config); err != nil {
 		return Image{}, err
 	}
 	image.Created = image.Config.Created.Time
@@ -175,7 +175,7 @@ func (s *Store) load(d v1.Descriptor) (Image, error) {
 		return image, nil
 	}
 	var err error
-	image.HealthStartInterval, err = startIntervalOf(s.blobPath(m.Config.Digest))
+	image.HealthStartInterval, err = s.startInterval(m.Config.Digest)
 	return image, err
 }
 
@@ -188,9 +188,9 @@ type healthExtra struct {
 	} `json:"config"`
 }
 
-func startIntervalOf(path string) (time.Duration, error) {
+func (s *Store) startInterval(config v1.Hash) (time.Duration, error) {
 	var extra healthExtra
-	err := readJSON(path, &extra)
+	err := s.readBlob(config, &extra)
 	return extra.Config.Healthcheck.StartInterval, err
 }
 

@@ -98,6 +98,13 @@ func TestADamagedStoreIsNamedByFileAndLine(t *testing.T) {
 			overwrite(t, path, "{\n\n!")
 			return path + ", line 3"
 		},
+		"manifest missing": func(t *testing.T, s *Store, image Image) string {
+			path := s.blobPath(mustHash(t, image.Digest))
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			return path + " is missing"
+		},
 		"configuration": func(t *testing.T, s *Store, image Image) string {
 			path := s.blobPath(mustHash(t, image.ID))
 			overwrite(t, path, "")
@@ -261,5 +268,17 @@ func BenchmarkResolve(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestAChainIDNamesALayerWithAllBelowIt(t *testing.T) {
+	one, two := mustHash(t, "sha256:"+strings.Repeat("1", 64)), mustHash(t, "sha256:"+strings.Repeat("2", 64))
+	if got := chainID("", one); got != one.String() {
+		t.Errorf("lowest layer is %s; want its DiffID", got)
+	}
+	// printf 'sha256:11…1 sha256:22…2' | sha256sum
+	want := "sha256:9932074217c35353d2e03a3f5a86549f7c67bfeb0ba53e23d69f4d4c8f7958f5"
+	if got := chainID(one.String(), two); got != want {
+		t.Errorf("second layer is %s; want %s", got, want)
 	}
 }

@@ -115,7 +115,7 @@ func syncDirectory(dir string) error {
 	if err != nil {
 		return fmt.Errorf("sync directory: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("sync directory %s: %w", dir, err)
 	}
@@ -232,11 +232,21 @@ func readJSON(path string, into any) error {
 	if err := json.Unmarshal(text, into); err != nil {
 		return &steps.Fault{
 			Msg:  fmt.Sprintf("read image store: %s, line %d: %v", path, lineOf(text, err), err),
-			Hint: "The file was cut short or edited: mend it, or remove the image and import it again.",
-			Code: 125, Err: err,
+			Hint: damagedHint, Code: 125, Err: err,
 		}
 	}
 	return nil
+}
+
+const damagedHint = "A file of the store was cut short, edited or removed: mend it, or move the images directory away and import again."
+
+// readBlob reads a blob that something refers to, so that it has to be there.
+func (s *Store) readBlob(h v1.Hash, into any) error {
+	err := readJSON(s.blobPath(h), into)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &steps.Fault{Msg: "read image store: " + s.blobPath(h) + " is missing", Hint: damagedHint, Code: 125, Err: err}
+	}
+	return err
 }
 
 func lineOf(text []byte, err error) int {

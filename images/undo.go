@@ -180,10 +180,10 @@ func (s *Store) references() (map[string]bool, error) {
 func (s *Store) partsOf(d v1.Descriptor) (blobs, layers []v1.Hash, err error) {
 	var m v1.Manifest
 	var c v1.ConfigFile
-	if err := readJSON(s.blobPath(d.Digest), &m); err != nil {
+	if err := s.readBlob(d.Digest, &m); err != nil {
 		return nil, nil, err
 	}
-	if err := readJSON(s.blobPath(m.Config.Digest), &c); err != nil {
+	if err := s.readBlob(m.Config.Digest, &c); err != nil {
 		return nil, nil, err
 	}
 	blobs = []v1.Hash{d.Digest, m.Config.Digest}

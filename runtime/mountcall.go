@@ -26,10 +26,18 @@ type mountFlag struct {
 
 func mountFlags() []mountFlag {
 	return []mountFlag{
-		{unix.MS_RDONLY, "MS_RDONLY", "ro"}, {unix.MS_NOSUID, "MS_NOSUID", "nosuid"}, {unix.MS_NODEV, "MS_NODEV", "nodev"},
-		{unix.MS_NOEXEC, "MS_NOEXEC", "noexec"}, {unix.MS_REMOUNT, "MS_REMOUNT", "remount"}, {unix.MS_NOATIME, "MS_NOATIME", "noatime"},
-		{unix.MS_BIND, "MS_BIND", "bind"}, {unix.MS_REC, "MS_REC", ""}, {unix.MS_PRIVATE, "MS_PRIVATE", ""},
-		{unix.MS_SLAVE, "MS_SLAVE", ""}, {unix.MS_SHARED, "MS_SHARED", ""}, {unix.MS_RELATIME, "MS_RELATIME", "relatime"},
+		{unix.MS_RDONLY, "MS_RDONLY", "ro"},
+		{unix.MS_NOSUID, "MS_NOSUID", "nosuid"},
+		{unix.MS_NODEV, "MS_NODEV", "nodev"},
+		{unix.MS_NOEXEC, "MS_NOEXEC", "noexec"},
+		{unix.MS_REMOUNT, "MS_REMOUNT", "remount"},
+		{unix.MS_NOATIME, "MS_NOATIME", "noatime"},
+		{unix.MS_BIND, "MS_BIND", "bind"},
+		{unix.MS_REC, "MS_REC", ""},
+		{unix.MS_PRIVATE, "MS_PRIVATE", ""},
+		{unix.MS_SLAVE, "MS_SLAVE", ""},
+		{unix.MS_SHARED, "MS_SHARED", ""},
+		{unix.MS_RELATIME, "MS_RELATIME", "relatime"},
 		{unix.MS_STRICTATIME, "MS_STRICTATIME", "strictatime"},
 	}
 }

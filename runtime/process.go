@@ -26,9 +26,10 @@ func processStart(pid int) (start uint64, state string, err error) {
 	if err != nil {
 		return 0, "", fmt.Errorf("read process state: %w", err)
 	}
-	// The command name may hold spaces and brackets: count from its last bracket.
+	// The command name may hold spaces and brackets: count from its last bracket,
+	// behind which field 3 comes.
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	const stateAt, startAt = 3 - 3, 22 - 3
+	const stateAt, startAt = 0, 22 - 3
 	if len(fields) <= startAt {
 		return 0, "", fmt.Errorf("read process state of %d: %d fields", pid, len(fields))
 	}

@@ -60,8 +60,12 @@ func Spec(l Layout, c *Config) (*specs.Spec, error) {
 // user namespace (namespaces(7)). A private time namespace where the kernel has it.
 func namespaces() []specs.LinuxNamespace {
 	list := []specs.LinuxNamespace{
-		{Type: specs.MountNamespace}, {Type: specs.UTSNamespace}, {Type: specs.IPCNamespace},
-		{Type: specs.PIDNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.CgroupNamespace},
+		{Type: specs.MountNamespace},
+		{Type: specs.UTSNamespace},
+		{Type: specs.IPCNamespace},
+		{Type: specs.PIDNamespace},
+		{Type: specs.NetworkNamespace},
+		{Type: specs.CgroupNamespace},
 	}
 	if _, err := os.Stat("/proc/self/ns/time"); err == nil {
 		list = append(list, specs.LinuxNamespace{Type: specs.TimeNamespace})

@@ -35,7 +35,11 @@ func (m *monitor) start() (err error) {
 			m.stdio.close()
 		}
 	}()
-	if err := images.Mount(m.ledger, c.Config.Layers, c.dir()); err != nil {
+	mount := images.Mount
+	if c.Config.AutoRemove {
+		mount = images.MountVolatile
+	}
+	if err := mount(m.ledger, c.Config.Layers, c.dir()); err != nil {
 		return err
 	}
 	if err := m.makeGroup(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -60,13 +61,13 @@ func (l *Ledger) Close() error {
 // Do records the step, does the act, and records how it went. An error of the
 // act comes back with the step as its context.
 func (l *Ledger) Do(s Step, act func() error) error {
-	n, err := l.begin(s, false)
+	numbers, err := l.begin(false, s)
 	if err != nil {
 		return err
 	}
 	start := time.Now()
 	actErr := act()
-	if err := l.end(n, time.Since(start), actErr); err != nil {
+	if err := l.end(numbers, time.Since(start), actErr); err != nil {
 		return errors.Join(actErr, err)
 	}
 	return inContext(s, actErr)
@@ -92,26 +93,14 @@ type Batch struct {
 // Announce records steps that are about to be done together by a component that
 // reports no progress of its own.
 func (l *Ledger) Announce(list []Step) (*Batch, error) {
-	b := &Batch{ledger: l}
-	for _, s := range list {
-		n, err := l.begin(s, true)
-		if err != nil {
-			return b, err
-		}
-		b.numbers = append(b.numbers, n)
-	}
-	return b, nil
+	numbers, err := l.begin(true, list...)
+	return &Batch{ledger: l, numbers: numbers}, err
 }
 
 // End marks every step of the batch done, or failed when cause is not nil.
 // Their times are not known and stay 0.
 func (b *Batch) End(cause error) error {
-	for _, n := range b.numbers {
-		if err := b.ledger.end(n, 0, cause); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.ledger.end(b.numbers, 0, cause)
 }
 
 // Records returns a copy of what the ledger holds, in order.
@@ -139,60 +128,95 @@ func Remove(paths Paths) error {
 	return nil
 }
 
-func (l *Ledger) begin(s Step, together bool) (int, error) {
+func (l *Ledger) begin(together bool, list ...Step) ([]int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := 1
+	n := 0
 	if len(l.records) > 0 {
-		n = l.records[len(l.records)-1].N + 1
+		n = l.records[len(l.records)-1].N
 	}
 	now := time.Now().UTC()
-	if err := l.append(s.Lifetime, line{N: n, Begun: &now, Step: &s, Together: together}); err != nil {
-		return 0, err
+	var text lines
+	var numbers []int
+	for _, s := range list {
+		n++
+		numbers = append(numbers, n)
+		if err := text.add(s.Lifetime, line{N: n, Begun: &now, Step: &s, Together: together}); err != nil {
+			return nil, err
+		}
 	}
-	l.records = append(l.records, Record{Step: s, N: n, Begun: now, State: Begun, Together: together})
-	l.tell(l.records[len(l.records)-1])
-	return n, nil
+	if err := l.write(text); err != nil {
+		return nil, err
+	}
+	for i, s := range list {
+		r := Record{Step: s, N: numbers[i], Begun: now, State: Begun, Together: together}
+		l.records = append(l.records, r)
+		l.tell(r)
+	}
+	return numbers, nil
 }
 
-func (l *Ledger) end(n int, took time.Duration, cause error) error {
-	entry := line{N: n, Done: cause == nil, TookUS: took.Microseconds()}
+func (l *Ledger) end(numbers []int, took time.Duration, cause error) error {
+	entry := line{Done: cause == nil, TookUS: took.Microseconds()}
 	if cause != nil {
 		entry.Failed = cause.Error()
 	}
-	return l.mark(entry)
+	return l.mark(numbers, entry)
 }
 
-// mark appends a later line of a step that is already recorded.
-func (l *Ledger) mark(entry line) error {
+// mark appends the same later line for steps that are already recorded.
+func (l *Ledger) mark(numbers []int, entry line) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := range l.records {
-		r := &l.records[i]
-		if r.N != entry.N {
-			continue
+	var text lines
+	var marked []*Record
+	for _, n := range numbers {
+		at := slices.IndexFunc(l.records, func(r Record) bool { return r.N == n })
+		if at < 0 {
+			return fmt.Errorf("mark step %d: not in the ledger", n)
 		}
-		if err := l.append(r.Lifetime, entry); err != nil {
+		entry.N = n
+		marked = append(marked, &l.records[at])
+		if err := text.add(l.records[at].Lifetime, entry); err != nil {
 			return err
 		}
-		entry.apply(r)
-		l.tell(*r)
-		return nil
 	}
-	return fmt.Errorf("mark step %d: not in the ledger", entry.N)
-}
-
-func (l *Ledger) append(t Lifetime, entry line) error {
-	f, err := l.file(t)
-	if err != nil {
+	if err := l.write(text); err != nil {
 		return err
 	}
+	for _, r := range marked {
+		entry.apply(r)
+		l.tell(*r)
+	}
+	return nil
+}
+
+// lines is what is to be appended to each of the two files.
+type lines [2][]byte
+
+func (t *lines) add(to Lifetime, entry line) error {
 	text, err := json.Marshal(entry)
 	if err != nil {
 		return fmt.Errorf("encode step: %w", err)
 	}
-	if _, err := f.Write(append(text, '\n')); err != nil {
-		return fmt.Errorf("write ledger %s: %w", f.Name(), err)
+	t[to] = append(append(t[to], text...), '\n')
+	return nil
+}
+
+// write appends to each file with one system call, however many lines there are:
+// a container's start has some sixty steps that are told together.
+func (l *Ledger) write(text lines) error {
+	for t, lines := range text {
+		if len(lines) == 0 {
+			continue
+		}
+		f, err := l.file(Lifetime(t))
+		if err != nil {
+			return err
+		}
+		if _, err := f.Write(lines); err != nil {
+			return fmt.Errorf("write ledger %s: %w", f.Name(), err)
+		}
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (l *Ledger) Undo(undos Undos, lifetimes ...Lifetime) error {
 			errs = append(errs, fmt.Errorf("undo %s %s: %w", r.Kind, r.Target, err))
 			continue
 		}
-		errs = append(errs, l.mark(line{N: r.N, Undone: true}))
+		errs = append(errs, l.mark([]int{r.N}, line{Undone: true}))
 	}
 	return errors.Join(errs...)
 }

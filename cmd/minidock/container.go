@@ -130,13 +130,14 @@ func inspectOne(l runtime.Layout, ref string) (any, error) {
 
 // printInspected prints a JSON array, or each object through a template.
 func printInspected(w io.Writer, found []any, format string) error {
-	if format == "" {
-		out := json.NewEncoder(w)
+	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false)
+	switch format {
+	case "":
 		out.SetIndent("", "    ")
 		return out.Encode(found)
-	}
-	if format == "json" {
-		return json.NewEncoder(w).Encode(found)
+	case "json":
+		return out.Encode(found)
 	}
 	for _, one := range found {
 		if err := renderTemplate(w, format, one); err != nil {

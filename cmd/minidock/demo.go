@@ -196,7 +196,7 @@ func (p *player) check(a scene) error {
 	if err != nil {
 		return err
 	}
-	err = runtime.CheckHere(p.layout, options)
+	err = runtime.CanRun(p.layout, options)
 	if errors.Is(err, images.ErrNoImage) && a.image == baseImage {
 		return &steps.Fault{
 			Msg:  err.Error(),

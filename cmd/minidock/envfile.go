@@ -58,7 +58,7 @@ func envFile(name string, caller lookup) ([]string, error) {
 	if err != nil {
 		return nil, &steps.Fault{Msg: err.Error(), Hint: "Give --env-file a file that you can read.", Code: 125, Err: err}
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	entries, err := parseEnvFile(f, caller)
 	if err != nil {
 		return nil, &steps.Fault{

@@ -136,8 +136,11 @@ func (t *teller) introduce(first steps.Record) {
 	}
 	id := filepath.Base(first.Target)
 	names := [][2]string{
-		{"$C", t.layout.Container(id)}, {"$R", t.layout.RunContainer(id)},
-		{"$L", filepath.Join(t.layout.Libcontainer(), id)}, {"$G", "/sys/fs/cgroup" + t.layout.CgroupPath(id)}, {"$I", id},
+		{"$C", t.layout.Container(id)},
+		{"$R", t.layout.RunContainer(id)},
+		{"$L", filepath.Join(t.layout.Libcontainer(), id)},
+		{"$G", "/sys/fs/cgroup" + t.layout.CgroupPath(id)},
+		{"$I", id},
 	}
 	var pairs []string
 	for _, n := range names {

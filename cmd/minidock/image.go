@@ -113,7 +113,7 @@ func importFrom(ctx context.Context, store *images.Store, source, name string, o
 			Err:  err,
 		}
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if info, err := f.Stat(); err == nil && info.IsDir() {
 		return store.ImportDir(ctx, source, name, o)
 	}

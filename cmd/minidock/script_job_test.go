@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -117,7 +116,7 @@ func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 	if number == 0 {
 		ts.Fatalf("unknown signal %s", args[1])
 	}
-	ts.Check(r.cmd.Process.Signal(syscall.Signal(number)))
+	ts.Check(r.cmd.Process.Signal(number))
 }
 
 func ends(ts *testscript.TestScript, neg bool, args []string) {

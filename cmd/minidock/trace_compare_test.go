@@ -15,6 +15,8 @@ import (
 func canonical(name string, args []string, path func(string) string) (string, []string) {
 	quoted := func(i int) string { return strconv.Quote(path(args[i])) }
 	switch {
+	case name == "syscall_0x1c4": // strace 6.1 doesn't know it; see <asm-generic/unistd.h>.
+		return "fchmodat2", args
 	case isClone(name):
 		return "clone", []string{cloneFlags(args)}
 	case slices.Contains([]string{"mkdir", "mknod", "chmod"}, name) && len(args) > 1:

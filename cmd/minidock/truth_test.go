@@ -30,7 +30,7 @@ func tracedRuns(dir string) []tracedRun {
 	return []tracedRun{
 		{name: "plain", flags: []string{"--hostname", "box", "--workdir", "/made/on/the/way", "-e", "A=1", "--env-file", dir + "/env", "--label", "l=1"}},
 		{name: "somebody", flags: []string{
-			"-i", "--user", "app", "--entrypoint", "/probe", "--ulimit", "nofile=1024:65536", "--ulimit", "core=-1",
+			"-i", "--user", "app", "--entrypoint", "/probe", "--ulimit", "nofile=1024:2048", "--ulimit", "core=-1",
 			"--cap-add", "NET_ADMIN", "--cap-drop", "CHOWN", "--security-opt", "seccomp=" + dir + "/profile.json",
 		}, stdin: "said\n"},
 		{name: "walled", flags: []string{"--read-only", "--init", "--security-opt", "no-new-privileges", "--cap-drop", "ALL", "--user", "7:8"}},

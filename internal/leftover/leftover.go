@@ -181,7 +181,7 @@ func process(dir string) (Object, bool) {
 	if !ours || pid == os.Getpid() {
 		return Object{}, false
 	}
-	ties := strings.Join([]string{cmdline, groups, read(dir + "/environ"), read(dir + "/mountinfo")}, "\n")
+	ties := strings.Join([]string{cmdline, groups, read(dir + "/environ")}, "\n")
 	return Object{"process", fmt.Sprintf("%d %s [%s]", pid, cmdline, comm), ties}, true
 }
 

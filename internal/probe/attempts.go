@@ -85,10 +85,14 @@ func tryOpenDevice() Attempt {
 		a.Got = "mknod was refused"
 		return a
 	}
-	defer unix.Unlink(node())
 	fd, err := unix.Open(node(), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err == nil {
 		err = unix.Close(fd)
+	}
+	if err == nil {
+		err = unix.Unlink(node())
+	} else {
+		_ = unix.Unlink(node()) // The first refusal is what counts.
 	}
 	return attempt("open-disk", call, err)
 }
@@ -160,7 +164,7 @@ func forkUnshare() (int, unix.Errno) {
 	}
 	_, _, errno = unix.RawSyscall(unix.SYS_UNSHARE, unix.CLONE_NEWUSER, 0, 0)
 	for {
-		unix.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(errno), 0, 0)
+		_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(errno), 0, 0)
 	}
 }
 

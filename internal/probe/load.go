@@ -223,11 +223,11 @@ func explode(asked int, children *[]int) bomb {
 		b.Errno = unix.ErrnoName(refusal)
 	}
 	for _, pid := range *children {
-		unix.RawSyscall(unix.SYS_KILL, uintptr(pid), uintptr(unix.SIGKILL), 0)
+		_, _, _ = unix.RawSyscall(unix.SYS_KILL, uintptr(pid), uintptr(unix.SIGKILL), 0)
 	}
 	// A zombie is still a task, so they have to go before Go may want a thread.
 	for _, pid := range *children {
-		unix.RawSyscall6(unix.SYS_WAIT4, uintptr(pid), 0, 0, 0, 0, 0)
+		_, _, _ = unix.RawSyscall6(unix.SYS_WAIT4, uintptr(pid), 0, 0, 0, 0, 0)
 	}
 	return b
 }
@@ -244,10 +244,10 @@ func forkIdle() (int, unix.Errno) {
 	if errno != 0 || pid != 0 {
 		return int(pid), errno
 	}
-	unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
 	for {
 		// ppoll with nothing to wait for and no time-out (ppoll(2)).
-		unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+		_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
 	}
 }
 

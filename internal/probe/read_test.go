@@ -46,7 +46,7 @@ func get(t *testing.T, address, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: probe\r\n\r\n", path)
 	text, err := io.ReadAll(conn)

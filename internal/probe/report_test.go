@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -131,8 +130,7 @@ func TestReportShowsInheritedDescriptorsOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	defer w.Close()
+	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
 	cmd := probe("report")
 	cmd.ExtraFiles = []*os.File{w}
 	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", w.Fd()))
@@ -217,14 +215,13 @@ func TestAttemptsChangeNothing(t *testing.T) {
 func hostState(t *testing.T) []string {
 	t.Helper()
 	var state []string
-	f, err := os.Open("/proc/self/mountinfo")
+	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	for scan := bufio.NewScanner(f); scan.Scan(); {
-		if strings.Contains(scan.Text(), "/proc/") {
-			state = append(state, scan.Text())
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "/proc/") {
+			state = append(state, line)
 		}
 	}
 	entries, err := os.ReadDir("/dev")

@@ -43,7 +43,7 @@ func accept(listener net.Listener) {
 // answer reads up to the empty line that ends the head of a request (RFC 9112,
 // section 2.1); a caller that sends none is told so after 5 s.
 func answer(conn net.Conn) {
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
 	scan := bufio.NewScanner(conn)
 	request := ""

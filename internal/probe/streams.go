@@ -55,11 +55,10 @@ func readFile(args []string) error {
 	if len(args) != 1 {
 		return usage("read needs one path")
 	}
-	f, err := os.Open(args[0])
+	text, err := os.ReadFile(args[0])
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	_, err = io.Copy(os.Stdout, f)
+	_, err = os.Stdout.Write(text)
 	return err
 }
