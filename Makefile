@@ -17,6 +17,7 @@ setup:
 # Phony, since only Go knows what a binary depends on; it links nothing anew that is up to date.
 .PHONY: build
 build: setup ## build bin/minidock
+	@echo 'build: bin/minidock, bin/minidock-probe' >&2
 	@CGO_ENABLED=1 $(BUILD) -tags '$(TAGS)' -ldflags '-s -w -linkmode external -extldflags "-static"' \
 		-o bin/minidock ./cmd/minidock
 	@CGO_ENABLED=0 $(BUILD) -ldflags '-s -w' -o bin/minidock-probe ./internal/probe

@@ -69,9 +69,11 @@ func (h Host) libcontainerTrees() []string {
 	var trees []string
 	for name := range strings.FieldsSeq(legacyOrder) {
 		// The controller's own name is a link where it shares a tree.
-		real, err := filepath.EvalSymlinks(filepath.Join(h.Mountpoint, name))
-		if err == nil && slices.Contains(mounted, filepath.Base(real)) {
-			trees = append(trees, filepath.Base(real))
+		if to, err := os.Readlink(filepath.Join(h.Mountpoint, name)); err == nil {
+			name = filepath.Base(to)
+		}
+		if slices.Contains(mounted, name) {
+			trees = append(trees, name)
 		}
 	}
 	if h.Mode == Hybrid {
@@ -173,7 +175,7 @@ func DeviceSteps(h Host, path string, rules []string) []steps.Step {
 			Why: "Attach a program to the group that the kernel asks at each opening of a device: only those on the list are let through.",
 			Call: []string{
 				`bpf(BPF_PROG_LOAD, {prog_type=BPF_PROG_TYPE_CGROUP_DEVICE, …})`,
-				`bpf(BPF_PROG_ATTACH, {attach_type=BPF_CGROUP_DEVICE, target=` + steps.Quote(h.Dir(path)) + `, …})`,
+				`bpf(BPF_PROG_ATTACH, {target_fd=` + steps.Quote(h.Dir(path)) + `, attach_type=BPF_CGROUP_DEVICE, …})`,
 			},
 			See: "bpftool cgroup show " + steps.ShellQuote(h.Dir(path)), Man: "bpf(2), kernel Documentation/admin-guide/cgroup-v2.rst",
 		}}

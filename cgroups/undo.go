@@ -38,7 +38,7 @@ func undoGroup(path string) error {
 	if err != nil {
 		return err
 	}
-	dirs := h.dirs(path)
+	dirs := removeEmpty(h.dirs(path))
 	if err := until(patience, func() (bool, error) { return empty(dirs) }); err != nil {
 		return fmt.Errorf("kill processes of cgroup %s: %w", path, err)
 	}
@@ -46,6 +46,15 @@ func undoGroup(path string) error {
 		return fmt.Errorf("remove cgroup %s: %w", path, err)
 	}
 	return removeUnused(h, parentOf(path))
+}
+
+// removeEmpty removes the groups in which nobody is, and nothing was made, and
+// returns the others: at the end of most containers there are none.
+func removeEmpty(dirs []string) []string {
+	return slices.DeleteFunc(dirs, func(dir string) bool {
+		err := unix.Rmdir(dir)
+		return err == nil || isGone(err)
+	})
 }
 
 func undoShared(path string) error {

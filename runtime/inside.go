@@ -248,7 +248,8 @@ func (t *inside) mountCgroup(m *configs.Mount, at place) {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	room := &configs.Mount{Destination: m.Destination, Device: "tmpfs", Data: "mode=755"}
 	t.mountAt(m.Destination, at, mountCall{"tmpfs", at.path, "tmpfs", flags, at.data(room)}, "Make room for one mount per cgroup v1 controller.")
-	for _, name := range legacyMounts() {
+	names := legacyMounts()
+	for _, name := range names {
 		source, data := "cgroup", name
 		if name == "systemd" {
 			source, data = "systemd", "name=systemd"
@@ -258,7 +259,7 @@ func (t *inside) mountCgroup(m *configs.Mount, at place) {
 		t.mountAt(destination, below, mountCall{source, below.path, "cgroup", flags | m.Flags&unix.MS_RDONLY, data},
 			"Show the container its own group of this cgroup v1 controller.")
 	}
-	t.controllerLinks(at.path)
+	t.controllerLinks(at.path, names)
 }
 
 // legacyMounts names the version 1 trees in the order in which libcontainer
@@ -276,12 +277,12 @@ func legacyMounts() []string {
 }
 
 // controllerLinks: controllers that share a tree are found by their own names too.
-func (t *inside) controllerLinks(dir string) {
+func (t *inside) controllerLinks(dir string, trees []string) {
 	s := steps.Step{
 		Kind: "symlink", Target: dir, Why: "Give each of the controllers that share a tree a name of its own.",
 		See: "ls -l /sys/fs/cgroup", Man: "symlink(2)",
 	}
-	for _, tree := range legacyMounts() {
+	for _, tree := range trees {
 		for name := range strings.SplitSeq(tree, ",") {
 			if name != tree {
 				s.Call = append(s.Call, fmt.Sprintf("symlinkat(%q, %q, %q)", tree, dir, name))

@@ -47,7 +47,11 @@ func begin(l Layout, o Options, tell func(steps.Record)) (*Container, *monitorCo
 	if err != nil {
 		return nil, nil, err
 	}
-	// The monitor's own start overlaps with the making of the container.
+	// What the kernel needs to move init to its group, and the monitor's own start,
+	// overlap with the making of the container.
+	if err := cgroups.AnnounceMove(d.ledger); err != nil {
+		return nil, nil, d.finish(err)
+	}
 	monitor, err := launch(d)
 	if err != nil {
 		return nil, nil, d.finish(err)
@@ -112,8 +116,8 @@ func launch(d *draft) (*monitorConn, error) {
 // now, too: then the cgroup goes that it could not remove while it was in it.
 func (m *monitorConn) leave(l Layout) error {
 	err := m.conn.Close()
-	if !m.over {
-		return err
+	if host, unknown := cgroups.Probe(); !m.over || unknown != nil || !host.Unified() {
+		return err // Elsewhere monitors have no group of their own.
 	}
 	select {
 	case <-m.ended:
@@ -244,13 +248,15 @@ func ownSignal(s syscall.Signal) bool {
 	return s == unix.SIGCHLD || s == unix.SIGPIPE || s == unix.SIGWINCH || s == unix.SIGURG
 }
 
+var errMonitorDied = errors.New("monitor died")
+
 // explainLostMonitor tells what became of a container whose monitor went away
 // in the middle of a conversation.
 func explainLostMonitor(c *Container, cause error) error {
 	fault := &steps.Fault{
 		Msg:  "the container's monitor died",
 		Hint: "See what became of the container with `minidock ps -a`; clean up with `minidock system cleanup`.",
-		Code: 125, Err: cause,
+		Code: 125, Err: fmt.Errorf("%w: %w", errMonitorDied, cause),
 	}
 	if now, err := load(c.layout, c.Config.ID); err == nil && now.Running() {
 		fault.Msg += "; the container goes on running"

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/minidock/minidock/cgroups"
+	"github.com/minidock/minidock/steps"
 )
 
 // Sample is what the kernel had counted for a running container at one moment.
@@ -65,7 +66,16 @@ func Observe(ctx context.Context, l Layout, o Options, s Streams, w Watch) (Exit
 	if err == nil {
 		err = exitErr
 	}
-	return exit, errors.Join(err, Remove(l, c.Config.ID, true))
+	return exit, errors.Join(explainRemoved(err), Remove(l, c.Config.ID, true))
+}
+
+// explainRemoved corrects what is said of a container whose monitor died: here
+// it does not go on running.
+func explainRemoved(err error) error {
+	if !errors.Is(err, errMonitorDied) {
+		return err
+	}
+	return &steps.Fault{Msg: "the container's monitor died, and the container was removed", Hint: "Try again.", Err: err}
 }
 
 func alsoClose(call func(), done chan<- struct{}) func() {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	goruntime "runtime"
@@ -49,15 +48,15 @@ func describeMachine() (machine, error) {
 	}, nil
 }
 
-// entry finds the first "key separator value" line in a file.
+// entry finds the first "key separator value" line in a file; "" where there is
+// none.
 func entry(file, key, separator string) string {
-	f, err := os.Open(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		found, value, _ := strings.Cut(lines.Text(), separator)
+	for line := range strings.Lines(string(text)) {
+		found, value, _ := strings.Cut(line, separator)
 		if strings.TrimSpace(found) == key {
 			return strings.TrimSpace(value)
 		}

@@ -42,8 +42,10 @@ func order(list []*contender, round int) []*contender {
 // hyperfine times some runs in a row after one that doesn't count, without a
 // shell, and returns milliseconds.
 func hyperfine(ctx context.Context, file string, runs int, c *contender) ([]float64, error) {
-	args := slices.Concat(c.around, []string{"hyperfine", "-N", "--style", "none", "--warmup", "1",
-		"--runs", strconv.Itoa(runs), "--export-json", file, strings.Join(c.Command, " ")})
+	args := slices.Concat(c.around, []string{
+		"hyperfine", "-N", "--style", "none", "--warmup", "1",
+		"--runs", strconv.Itoa(runs), "--export-json", file, strings.Join(c.Command, " "),
+	})
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = c.env
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -94,7 +94,19 @@ func runDemos(c *cli.Context, list []demo) error {
 	if err == nil && c.String("format") == "json" {
 		err = printFigures(os.Stdout, played)
 	}
-	return errors.Join(err, unshown(played))
+	if err == nil {
+		err = unshown(played)
+	}
+	return withStatus1(err)
+}
+
+// withStatus1 takes away the exit statuses that are for run, create and exec
+// alone, but not that of an interruption.
+func withStatus1(err error) error {
+	if err == nil || errors.Is(err, interrupted) {
+		return err
+	}
+	return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: 1, Err: err}
 }
 
 func settingsOf(c *cli.Context) (demoSettings, error) {
@@ -173,16 +185,16 @@ func (p *player) playAll(list []demo, settings demoSettings) ([]played, error) {
 func (p *player) playOne(ctx context.Context, d demo, settings demoSettings) (played, error) {
 	done := played{Demo: d.name}
 	scenes := d.scenes(settings)
-	for _, a := range scenes {
-		if err := p.check(a); err != nil {
+	for _, s := range scenes {
+		if err := p.check(s); err != nil {
 			return done, err
 		}
 	}
-	for i, a := range scenes {
+	for i, s := range scenes {
 		if i > 0 {
 			p.screen.show(nil)
 		}
-		one, err := p.play(ctx, a)
+		one, err := p.play(ctx, s)
 		if err != nil {
 			return done, err
 		}
@@ -191,21 +203,20 @@ func (p *player) playOne(ctx context.Context, d demo, settings demoSettings) (pl
 	return done, nil
 }
 
-func (p *player) check(a scene) error {
-	options, err := optionsOf(a.args)
+func (p *player) check(s scene) error {
+	options, err := optionsOf(s.args)
 	if err != nil {
 		return err
 	}
 	err = runtime.CanRun(p.layout, options)
-	if errors.Is(err, images.ErrNoImage) && a.image == baseImage {
+	if errors.Is(err, images.ErrNoImage) && s.image == baseImage {
 		return &steps.Fault{
 			Msg:  err.Error(),
-			Hint: "Make it from this machine's busybox: `make demo` does, or scripts/base-image.",
-			Code: 1, Err: err,
+			Hint: "Make it from this machine's busybox: `make demo` does, or scripts/base-image.", Err: err,
 		}
 	}
 	if err != nil {
-		return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: 1, Err: err}
+		return err
 	}
 	if _, err := runtime.Find(p.layout, options.Name); err == nil {
 		return &steps.Fault{

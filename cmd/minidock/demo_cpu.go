@@ -35,8 +35,12 @@ func cpuChart(s seen) chart {
 	}
 	f := cpuFiguresOf(s)
 	c.legend = line{
-		{busy, "  █"}, {normal, " running   "}, {held, "░"}, {normal, " stopped by the kernel"},
-		{strong, fmt.Sprintf("      %s of a CPU", percent(f.Share))}, {normal, ", limit " + percent(f.Limit)},
+		{busy, "  █"},
+		{normal, " running   "},
+		{held, "░"},
+		{normal, " stopped by the kernel"},
+		{strong, fmt.Sprintf("      %s of a CPU", percent(f.Share))},
+		{normal, ", limit " + percent(f.Limit)},
 	}
 	return c
 }

@@ -84,9 +84,9 @@ type playedSample struct {
 	PidsMax       uint64  `json:"pids_events_max"`
 }
 
-func (s seen) played(a scene, j judgement) playedScene {
+func (s seen) played(args []string, j judgement) playedScene {
 	p := playedScene{
-		Command: append([]string{"minidock", "run"}, a.args...), Figures: j.figures, Verdict: j.verdict, Shown: j.shown,
+		Command: append([]string{"minidock", "run"}, args...), Figures: j.figures, Verdict: j.verdict, Shown: j.shown,
 		ExitCode: s.exit.ExitCode, OOMKilled: s.exit.OOMKilled, Said: s.said, Counters: *s.exit.Cgroup, Samples: []playedSample{},
 	}
 	for _, one := range s.samples {
@@ -123,20 +123,35 @@ func silentScreen() *screen {
 }
 
 // play runs one scene: what is about to happen and why, the picture, what came out.
-func (p *player) play(ctx context.Context, a scene) (playedScene, error) {
-	options, err := optionsOf(a.args)
+func (p *player) play(ctx context.Context, s scene) (playedScene, error) {
+	options, err := optionsOf(s.args)
 	if err != nil {
 		return playedScene{}, err
 	}
-	p.announce(a)
-	view := &view{scene: a, screen: p.screen, seen: seen{limits: options.Limits}}
+	p.announce(s)
+	view := &view{scene: s, screen: p.screen, seen: seen{limits: options.Limits}}
 	view.begin()
-	ctx, cancel := context.WithTimeoutCause(ctx, a.lasts+demoPatience, endless(options.Name, a.lasts+demoPatience))
+	exit, err := p.observe(ctx, options, view)
+	if err != nil {
+		p.giveUp(err)
+		return playedScene{}, err
+	}
+	view.end(exit)
+	judged := s.judge(view.seen)
+	p.conclude(s, options.Name, judged)
+	return view.seen.played(s.args, judged), p.screen.err
+}
+
+// observe runs the container before the eyes of a view, and for no longer than
+// somebody looks.
+func (p *player) observe(ctx context.Context, options runtime.Options, v *view) (runtime.Exit, error) {
+	limit := v.scene.lasts + demoPatience
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, endless(options.Name, limit))
 	defer cancel()
 	words := &sayings{}
-	watch := a.watch
+	watch := v.scene.watch
 	watch.See = func(s runtime.Sample) {
-		view.see(s)
+		v.see(s)
 		if p.screen.err != nil {
 			p.cancel(fmt.Errorf("draw the demo: %w", p.screen.err))
 		}
@@ -145,15 +160,8 @@ func (p *player) play(ctx context.Context, a scene) (playedScene, error) {
 	if err == nil && exit.Cgroup == nil {
 		err = fmt.Errorf("read the counters of %s: none were kept", options.Name)
 	}
-	if err != nil {
-		p.giveUp(err)
-		return playedScene{}, err
-	}
-	view.seen.said = words.mostSaid()
-	view.end(exit)
-	judged := a.judge(view.seen)
-	p.conclude(a, options.Name, judged)
-	return view.seen.played(a, judged), p.screen.err
+	v.seen.said = words.mostSaid()
+	return exit, err
 }
 
 // giveUp leaves the terminal as it was found; an error is told elsewhere.
@@ -182,12 +190,12 @@ func (p *player) prose(s style, paragraph string) {
 	}
 }
 
-func (p *player) announce(a scene) {
-	p.prose(strong, a.heading)
+func (p *player) announce(s scene) {
+	p.prose(strong, s.heading)
 	p.screen.show(nil)
-	p.prose(normal, a.why)
+	p.prose(normal, s.why)
 	p.screen.show(nil)
-	for _, l := range typed(a.args, a.image) {
+	for _, l := range typed(s.args, s.image) {
 		p.screen.show(text(busy, "  %s", l))
 	}
 	p.screen.show(nil)

@@ -378,7 +378,7 @@ func TestColourAndRedrawAreTwoThings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	if s := newScreen(file); s.redraw || s.colour {
 		t.Error("a file is taken for a terminal")
 	}
@@ -391,7 +391,7 @@ func openTerminal(t *testing.T) *os.File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
+	t.Cleanup(func() { _ = f.Close() })
 	return f
 }
 

@@ -253,3 +253,38 @@ func FuzzLabel(f *testing.F) {
 		}
 	})
 }
+
+// TestEveryFlagIsShownInAScript keeps the scripts what they are read as: the
+// documentation of run.
+func TestEveryFlagIsShownInAScript(t *testing.T) {
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	var lines []string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, "minidock run ") {
+				lines = append(lines, line)
+			}
+		}
+	}
+	all := strings.NewReplacer("=", " ", "\n", " ").Replace(strings.Join(lines, ""))
+	for _, f := range runFlags() {
+		shown := false
+		for _, name := range f.Names() {
+			dashes := "--"
+			if len(name) == 1 {
+				dashes = "-"
+			}
+			shown = shown || strings.Contains(all, " "+dashes+name+" ")
+		}
+		if !shown {
+			t.Errorf("no script runs a container with --%s", f.Names()[0])
+		}
+	}
+}

@@ -71,6 +71,9 @@ func TestTracedCallsOfSeveralThreadsAreJoinedAndInOrderOfTheirBeginning(t *testi
 10 exit_group(0)                        = ?
 11 <... read resumed> <unfinished ...>) = ?
 10 +++ exited with 0 +++
+12 ???( <unfinished ...>
+12 <... ??? resumed>)                   = ?
+13 ???()                                = ?
 11 pause( <unfinished ...>
 11 +++ killed by SIGKILL +++
 `, "\n"))

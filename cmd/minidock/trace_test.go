@@ -96,8 +96,9 @@ func resumption(s string) (tail string, ok bool) {
 
 // parse reads NAME(ARGS) = RESULT.
 func (c *tracedCall) parse(text string) error {
-	// A thread that ends in the middle of a call leaves this.
-	if strings.Contains(text, "<unfinished ...>) = ?") {
+	// A thread that ends in the middle of a call, or before strace sees which,
+	// leaves these.
+	if strings.Contains(text, "<unfinished ...>) = ?") || strings.HasPrefix(text, "???(") {
 		c.name, c.result = "unfinished", "?"
 		return nil
 	}

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/minidock/minidock/runtime"
 )
 
@@ -16,6 +18,9 @@ type exemption struct {
 
 // exemptions is the whole list of what need not be told.
 func exemptions(l runtime.Layout) []exemption {
+	var files unix.Rlimit
+	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &files)
+	most := strconv.FormatUint(files.Max, 10)
 	var shared []string
 	for _, dir := range []string{l.Containers(), l.Names(), l.Root + "/ledgers", l.Run, l.Run + "/containers", l.Run + "/ledgers", l.Libcontainer()} {
 		shared = append(shared, strconv.Quote(dir))
@@ -26,6 +31,15 @@ func exemptions(l runtime.Layout) []exemption {
 		}},
 		{"The Go runtime tries, with a child that does nothing, whether the kernel gives out pidfds.", func(a act) bool {
 			return a.name == "clone" && a.args[0] == "CLONE_VM|CLONE_PIDFD|CLONE_VFORK"
+		}},
+		{"The Go runtime lets itself open as many files as it may, and has what it starts begin as it began; the most stays as it is.", func(a act) bool {
+			return a.is("prlimit64", "0", "RLIMIT_NOFILE") && alike(most, structure(a.args[2])["rlim_max"])
+		}},
+		{"libcontainer lifts the monitor's own limit on locked memory: before Linux 5.11 BPF programs were charged to it.", func(a act) bool {
+			return a.role == asMonitor && a.is("prlimit64", "0", "RLIMIT_MEMLOCK", "{rlim_cur=RLIM64_INFINITY, rlim_max=RLIM64_INFINITY}")
+		}},
+		{"libcontainer tries, with a program of two instructions, whether the kernel can replace one that is attached.", func(a act) bool {
+			return a.role == asMonitor && a.is("bpf", "BPF_PROG_LOAD") && structure(a.args[1])["insn_cnt"] == "2"
 		}},
 		{"strace starts the command.", func(a act) bool {
 			return a.name == "execve" && a.role == asCommand

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/minidock/minidock/cgroups"
+	"github.com/minidock/minidock/images"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -20,29 +22,36 @@ func (told toldCall) String() string {
 	return fmt.Sprintf("step %d (%s %s): %s", told.step.N, told.step.Kind, told.step.Target, told.text)
 }
 
-// toldCalls reads the calls of a story. "call(… x …) for x in A B" stands for
-// one call with each.
+// toldCalls reads the calls of a story.
 func toldCalls(story []steps.Record) ([]toldCall, error) {
 	var all []toldCall
 	for _, r := range story {
 		for _, text := range r.Call {
-			call, each, loop := strings.Cut(text, " for cap in ")
-			values := strings.Fields(each)
-			if !loop {
-				values = []string{""}
-			}
-			for _, v := range values {
-				told := toldCall{step: r, text: text}
-				name, args, _, err := splitCall(strings.Replace(call, "cap", v, 1*len(v)))
+			for _, call := range eachCall(text) {
+				name, args, _, err := splitCall(call)
 				if err != nil {
 					return nil, fmt.Errorf("step %d: %w", r.N, err)
 				}
+				told := toldCall{step: r, text: text}
 				told.name, told.args = canonical(name, args, (&traced{}).path)
 				all = append(all, told)
 			}
 		}
 	}
 	return all, nil
+}
+
+// eachCall reads "call(…, cap) for cap in A B", which tells one call with each.
+func eachCall(text string) []string {
+	call, values, loop := strings.Cut(text, " for cap in ")
+	if !loop {
+		return []string{text}
+	}
+	var calls []string
+	for value := range strings.FieldsSeq(values) {
+		calls = append(calls, strings.TrimSuffix(call, "cap)")+value+")")
+	}
+	return calls
 }
 
 // judge holds a story against what was traced, and returns what is not true: a
@@ -52,23 +61,40 @@ func judge(story []steps.Record, acts []act, exempt []exemption) []string {
 	if err != nil {
 		return []string{err.Error()}
 	}
-	j := &hearing{acts: acts, taken: make([]bool, len(acts)), last: map[role]turn{}}
-	for _, t := range told {
-		j.find(t)
-	}
-	for i, a := range acts {
-		if !j.taken[i] && watched(a) && !undoes(story, a) && !repeats(told, a) && !slices.ContainsFunc(exempt, func(e exemption) bool { return e.covers(a) }) {
-			j.say("not told: line %d, %s", a.line, a)
+	h := &hearing{byName: map[string][]*candidate{}, last: map[role]turn{}}
+	var unheard []*candidate
+	for _, a := range acts {
+		if a.failed != "" || a.role == asProgram || slices.ContainsFunc(exempt, func(e exemption) bool { return e.covers(a) }) {
+			continue
+		}
+		c := &candidate{act: a}
+		h.byName[a.name] = append(h.byName[a.name], c)
+		if watched(a) {
+			unheard = append(unheard, c)
 		}
 	}
-	return j.complaints
+	for _, t := range told {
+		h.find(t)
+	}
+	for _, c := range unheard {
+		if !c.told && !undoes(story, c.act) && !repeats(told, c.act) {
+			h.say("not told: line %d, %s", c.line, c.act)
+		}
+	}
+	return h.complaints
 }
 
+// hearing is how far a story has been followed.
 type hearing struct {
-	acts       []act
-	taken      []bool
+	byName     map[string][]*candidate
 	last       map[role]turn
 	complaints []string
+}
+
+// candidate is an act that a told call may mean.
+type candidate struct {
+	act
+	told bool
 }
 
 // turn is how far the log has been followed for one role, and in which step.
@@ -77,32 +103,30 @@ type turn struct {
 	step steps.Record
 }
 
-func (j *hearing) say(format string, args ...any) {
-	j.complaints = append(j.complaints, fmt.Sprintf(format, args...))
+func (h *hearing) say(format string, args ...any) {
+	h.complaints = append(h.complaints, fmt.Sprintf(format, args...))
 }
 
 // find takes the first act that the told call means, and sees that it was made
 // in its turn.
-func (j *hearing) find(t toldCall) {
-	at := -1
-	for i, a := range j.acts {
-		if j.taken[i] || a.failed != "" || a.role == asProgram || t.step.Inside && a.role != asInit || !t.means(a) {
-			continue
-		}
-		at = i
-		break
-	}
+func (h *hearing) find(t toldCall) {
+	at := slices.IndexFunc(h.byName[t.name], func(c *candidate) bool {
+		return !c.told && (!t.step.Inside || c.role == asInit) && t.means(c.act)
+	})
 	if at < 0 {
-		j.say("not done: %s", t)
+		h.say("not done: %s", t)
 		return
 	}
-	j.taken[at] = true
-	a := j.acts[at]
-	before := j.last[a.role]
-	if a.line < before.line && !inAnyOrder(before.step, t.step) {
-		j.say("out of turn: %s was done at line %d, before step %d (%s)", t, a.line, before.step.N, before.step.Kind)
+	c := h.byName[t.name][at]
+	c.told = true
+	if t.step.Kind == cgroups.KindAnnounce {
+		return // It is done in the background.
 	}
-	j.last[a.role] = turn{max(a.line, before.line), t.step}
+	before := h.last[c.role]
+	if c.line < before.line && !inAnyOrder(before.step, t.step) {
+		h.say("out of turn: %s was done at line %d, before step %d (%s)", t, c.line, before.step.N, before.step.Kind)
+	}
+	h.last[c.role] = turn{max(c.line, before.line), t.step}
 }
 
 // inAnyOrder says of which steps the order is not told.
@@ -113,7 +137,7 @@ func inAnyOrder(a, b steps.Record) bool {
 	switch {
 	case anyOf("sysctl"):
 		return true // libcontainer has them in a map, which Go goes through at random.
-	case anyOf("shared-cgroup", "cgroup", "cpuset", "join"):
+	case anyOf(cgroups.KindShared, cgroups.KindGroup, "cpuset", cgroups.KindJoin):
 		return len(a.Call) > 1 || len(b.Call) > 1 // Version 1: libcontainer does it all tree by tree; the story goes act by act.
 	}
 	return false
@@ -122,19 +146,20 @@ func inAnyOrder(a, b steps.Record) bool {
 // watched says which acts must be told: all that make or change something of the
 // kernel's that others can see.
 func watched(a act) bool {
-	if a.failed != "" || a.role == asProgram {
-		return false
-	}
 	first := ""
 	if len(a.args) > 0 {
 		first = a.args[0]
 	}
 	switch a.name {
 	case "clone", "unshare", "setns", "execve", "execveat",
-		"mount", "umount2", "pivot_root", "chroot", "fsopen", "fspick", "fsconfig", "fsmount", "move_mount", "mount_setattr",
+		"mount", "umount", "umount2", "pivot_root", "chroot", "fsopen", "fspick", "fsconfig", "fsmount", "move_mount", "mount_setattr", "open_tree_attr",
 		"sethostname", "setdomainname", "setuid", "setgid", "setgroups", "setreuid", "setregid", "setresuid", "setresgid",
-		"capset", "bpf", "mkdirat", "mknodat", "symlinkat", "linkat", "setrlimit":
+		"capset", "mkdirat", "mknodat", "symlinkat", "linkat", "setrlimit":
 		return true
+	case "bpf":
+		return !strings.Contains(first, "QUERY") && !strings.Contains(first, "_GET_")
+	case "openat", "openat2":
+		return a.role == asInit && strings.Contains(strings.Join(a.args[1:], " "), "O_CREAT")
 	case "open_tree":
 		return strings.Contains(strings.Join(a.args, " "), "OPEN_TREE_CLONE")
 	case "prlimit64":
@@ -160,9 +185,9 @@ func undoes(story []steps.Record, a act) bool {
 		switch {
 		case r.State != steps.Undone:
 			return false
-		case r.Kind == "mount":
+		case r.Kind == images.KindMount:
 			return a.name == "umount2" && a.args[0] == steps.Quote(r.Target)
-		case r.Kind == "cgroup":
+		case r.Kind == cgroups.KindGroup:
 			return a.name == "write" && strings.HasSuffix(a.args[0], r.Target+`/cgroup.kill"`)
 		}
 		return false

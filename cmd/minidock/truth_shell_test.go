@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
+	"maps"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,18 +13,47 @@ import (
 	"github.com/minidock/minidock/steps"
 )
 
-// checkShell has a shell read every command of a story, one by one: a quotation
-// mark that is open in one would else close in the next.
-func checkShell(t *testing.T, story []steps.Record) {
-	t.Helper()
-	for _, r := range story {
-		for _, line := range append([]string{r.Undo}, r.Shell...) {
-			cmd := exec.Command("sh", "-n")
-			cmd.Stdin = strings.NewReader(line + "\n")
-			if said, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("step %d (%s): a shell can't read %q: %s", r.N, r.Kind, line, said)
+// unreadable has a shell read every command of the stories, and returns what it
+// minds. Each is made the body of a function, which is read and not run, in a
+// shell of its own: what is wrong in one must not be set right by the next.
+func unreadable(stories ...[]steps.Record) error {
+	const reader = `while IFS= read -r line; do
+	(eval "f() { :
+$line
+}") || { echo "can't read: $line"; status=1; }
+done
+exit ${status-0}`
+	cmd := exec.Command("sh", "-c", reader)
+	cmd.Stdin = strings.NewReader(strings.Join(toldCommands(stories), "\n") + "\n")
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	return nil
+}
+
+// toldCommands lists what the stories tell to type, each once, with the same name for
+// every container.
+func toldCommands(stories [][]steps.Record) []string {
+	id := regexp.MustCompile(`[0-9a-f]{64}`)
+	seen := map[string]bool{}
+	for _, story := range stories {
+		for _, r := range story {
+			for _, line := range append([]string{r.Undo}, r.Shell...) {
+				seen[id.ReplaceAllLiteralString(line, "ID")] = true
 			}
 		}
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
+
+func TestShellThatIsWrongIsSeen(t *testing.T) {
+	for _, line := range []string{`echo "open`, `echo it's`, `mount -o a;b) /x`, `if true`} {
+		if unreadable([]steps.Record{{Step: steps.Step{Shell: []string{"true", line, `echo "open`}}}}) == nil {
+			t.Errorf("a shell takes %q", line)
+		}
+	}
+	if err := unreadable([]steps.Record{{Step: steps.Step{Undo: "rm x", Shell: []string{"# nothing", "echo 'a\"b' > /x", ""}}}}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/minidock/minidock/steps"
+)
+
+// cannedTrace is a run in short: a command, its monitor, its init, the program.
+const cannedTrace = `100 execve("/usr/bin/minidock", ["minidock", "run", "x"], 0x7f /* 9 vars */) = 0
+100 clone(child_stack=NULL, flags=CLONE_VM|CLONE_VFORK|SIGCHLD <unfinished ...>
+101 setsid()                        = 101
+101 execve("/proc/self/exe", ["minidock: monitor x", "monitor", "/r"], 0x1 /* 1 var */ <unfinished ...>
+100 <... clone resumed>, parent_tid=[5<anon_inode:[pidfd]>]) = 101
+101 <... execve resumed>)           = 0
+101 clone3({flags=CLONE_VM|CLONE_THREAD, exit_signal=0} => {parent_tid=[102]}, 88) = 102
+102 clone(child_stack=NULL, flags=CLONE_VM|CLONE_VFORK|SIGCHLD) = 103
+103 execve("/proc/self/fd/6", ["minidock: monitor x", "init"], 0x1 /* 5 vars */) = 0
+102 mkdir("/sys/fs/cgroup/x", 0755) = 0
+102 write(7</sys/fs/cgroup/x/cgroup.procs>, "103", 3) = 3
+103 clone(child_stack=0x7f, flags=CLONE_PARENT|SIGCHLD) = 104
+104 openat2(11</r/merged>, "proc", {flags=O_PATH, resolve=0}, 24) = 12</r/merged/proc>
+104 mount("proc", "/proc/thread-self/fd/12", "proc", MS_NODEV|MS_NOSUID, NULL) = 0
+104 mknodat(13</r/merged/dev>, "tty", S_IFCHR|0666, makedev(0x5, 0)) = 0
+104 pivot_root(".", ".")            = 0
+104 fsopen("proc", FSOPEN_CLOEXEC)  = 3<anon_inode:[fscontext]>
+104 fsmount(3<anon_inode:[fscontext]>, FSMOUNT_CLOEXEC, 0) = 4</>
+104 openat2(4</>, "./sys/kernel/x", {flags=O_PATH, resolve=0}, 24) = 5</sys/kernel/x>
+104 openat2(4</>, "thread-self/fd/", {flags=O_PATH, resolve=0}, 24) = 8</1/task/1/fd>
+104 openat(8</1/task/1/fd>, "5", O_WRONLY|O_CLOEXEC) = 9</sys/kernel/x>
+104 write(9</sys/kernel/x>, "1\n", 2) = 2
+104 mkdirat(AT_FDCWD</>, "/refused", 0755) = -1 EACCES (Permission denied)
+6 setuid(7)                         = 0
+104 setuid(7)                       = 0
+104 capset({version=3, pid=0}, {effective=1<<CAP_KILL|1<<CAP_CHOWN, permitted=0, inheritable=0}) = 0
+104 prlimit64(0, RLIMIT_NOFILE, {rlim_cur=1024, rlim_max=64*1024}, NULL) = 0
+104 execve("/bin/true", ["true"], 0x1 /* 2 vars */) = 0
+104 mount("none", "/x", "tmpfs", 0, NULL) = 0
+102 umount2("/r/merged", MNT_DETACH) = 0
+`
+
+// cannedStory tells cannedTrace.
+func cannedStory() []steps.Record {
+	step := func(kind steps.Kind, inside bool, calls ...string) steps.Record {
+		return steps.Record{State: steps.Done, Step: steps.Step{Kind: kind, Inside: inside, Call: calls}}
+	}
+	story := []steps.Record{
+		step("monitor", false, "clone(CLONE_VM|CLONE_VFORK|SIGCHLD)", "setsid()", `execve("/proc/self/exe", ["minidock: monitor x", "monitor", "/r"], …)`),
+		step("mount", false),
+		step("process", false, "clone(CLONE_VM|CLONE_VFORK|SIGCHLD)", `execve("/proc/self/fd/FD", …)`),
+		step("cgroup", false, `mkdirat(AT_FDCWD, "/sys/fs/cgroup/x", 0755)`),
+		step("join", false, `write("/sys/fs/cgroup/x/cgroup.procs", "PID")`),
+		step("namespace", true, "clone(CLONE_PARENT|SIGCHLD)"),
+		step("mount", true, `mount("proc", "/r/merged/proc", "proc", MS_NOSUID|MS_NODEV, NULL)`),
+		step("device", true, `mknodat("/r/merged/dev", "tty", S_IFCHR|0666, makedev(0x5, 0))`),
+		step("pivot_root", true, `pivot_root(".", ".")`),
+		step("sysctl", true, `write("/proc/sys/kernel/x", "1\n")`),
+		step("identity", true, "setuid(7)"),
+		step("capability", true, "capset({…}, {effective=CAP_CHOWN|CAP_KILL, permitted=0, inheritable=0})"),
+		step("rlimit", true, "prlimit64(0, RLIMIT_NOFILE, {rlim_cur=1024, rlim_max=65536}, NULL)"),
+		step("exec", true, `execve("/bin/true", ["true"], …)`),
+	}
+	story[1].State, story[1].Target = steps.Undone, "/r/merged"
+	for i := range story {
+		story[i].N = i + 1
+	}
+	return story
+}
+
+func cannedActs(t *testing.T) []act {
+	t.Helper()
+	calls, err := parseTrace(cannedTrace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return follow(calls)
+}
+
+// cannedExempt is what the canned run does besides.
+func cannedExempt() []exemption {
+	return []exemption{{"", func(a act) bool {
+		return a.name == "clone" && strings.Contains(a.args[0], "CLONE_THREAD") || a.name == "fsopen" || a.name == "fsmount" || a.is("execve", `"/usr/bin/minidock"`)
+	}}}
+}
+
+func TestTracedCallsAreAttributedAndTheirDescriptorsFollowed(t *testing.T) {
+	var got []string
+	for _, a := range cannedActs(t) {
+		if watched(a) && a.name != "execve" && a.name != "clone" && a.failed == "" {
+			got = append(got, a.String())
+		}
+	}
+	want := []string{
+		`monitor: mkdirat("/sys/fs/cgroup/x", 0755)`,
+		`monitor: write("/sys/fs/cgroup/x/cgroup.procs", "103")`,
+		`init: mount("proc", "/r/merged/proc", "proc", MS_NODEV|MS_NOSUID, NULL)`,
+		`init: mknodat("/r/merged/dev/tty", S_IFCHR|0666, makedev(0x5, 0))`,
+		`init: pivot_root(".", ".")`,
+		`init: fsopen("proc", FSOPEN_CLOEXEC)`,
+		`init: fsmount(3<anon_inode:[fscontext]>, FSMOUNT_CLOEXEC, 0)`,
+		`init: write("/proc/sys/kernel/x", "1\n")`,
+		`init: setuid(7)`,
+		`init: setuid(7)`,
+		`init: capset({version=3, pid=0}, {effective=1<<CAP_KILL|1<<CAP_CHOWN, permitted=0, inheritable=0})`,
+		`init: prlimit64(0, RLIMIT_NOFILE, {rlim_cur=1024, rlim_max=64*1024}, NULL)`,
+		`program: mount("none", "/x", "tmpfs", 0, NULL)`,
+		`monitor: umount2("/r/merged", MNT_DETACH)`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("acts (-want +got):\n%s", diff)
+	}
+}
+
+func TestTrueStoryIsBelieved(t *testing.T) {
+	if complaints := judge(cannedStory(), cannedActs(t), cannedExempt()); len(complaints) > 0 {
+		t.Errorf("%q", complaints)
+	}
+}
+
+func TestMissingStepIsMissed(t *testing.T) {
+	acts := cannedActs(t)
+	for i, r := range cannedStory() {
+		story := slices.Delete(cannedStory(), i, i+1)
+		if complaints := judge(story, acts, cannedExempt()); len(complaints) == 0 || !strings.HasPrefix(complaints[len(complaints)-1], "not told: ") {
+			t.Errorf("without step %d (%s): %q", r.N, r.Kind, complaints)
+		}
+	}
+}
+
+func TestMadeUpStepIsNoticed(t *testing.T) {
+	for _, call := range []string{
+		`mount("none", "/x", "tmpfs", 0, NULL)`, // Done, but by the program.
+		`mkdirat(AT_FDCWD, "/refused", 0755)`,   // Tried, but refused.
+		`pivot_root(".", ".")`,                  // Done, but not twice.
+		`capset({…}, {effective=CAP_CHOWN, permitted=0, inheritable=0})`,
+		`mount("proc", "/r/merged/proc", "proc", MS_NOSUID, NULL)`,
+		`write("/sys/kernel/x", "1\n")`,
+		`execve("/bin/true", ["false"], …)`,
+		`setgid(7)`,
+	} {
+		story := append(cannedStory(), steps.Record{N: 99, Step: steps.Step{Kind: "lie", Call: []string{call}}})
+		complaints := judge(story, cannedActs(t), cannedExempt())
+		if !slices.ContainsFunc(complaints, func(c string) bool { return strings.HasPrefix(c, "not done: step 99") }) {
+			t.Errorf("%s is believed: %q", call, complaints)
+		}
+	}
+}
+
+func TestStepOutOfTurnIsNoticed(t *testing.T) {
+	story := cannedStory()
+	story[8], story[10] = story[10], story[8]
+	complaints := judge(story, cannedActs(t), cannedExempt())
+	if !slices.ContainsFunc(complaints, func(c string) bool { return strings.HasPrefix(c, "out of turn: step 9 (pivot_root") }) {
+		t.Errorf("identity before pivot_root is believed: %q", complaints)
+	}
+}
+
+func TestInsideStepIsNotDoneByAnother(t *testing.T) {
+	story := cannedStory()
+	story[4].Inside = true
+	if complaints := judge(story, cannedActs(t), cannedExempt()); len(complaints) == 0 {
+		t.Error("init is believed to have done what the monitor did")
+	}
+}
+
+func TestToldCallForEachStandsForSeveral(t *testing.T) {
+	calls := eachCall("prctl(PR_CAPBSET_DROP, cap) for cap in CAP_A CAP_B")
+	if want := []string{"prctl(PR_CAPBSET_DROP, CAP_A)", "prctl(PR_CAPBSET_DROP, CAP_B)"}; !slices.Equal(calls, want) {
+		t.Errorf("%q", calls)
+	}
+}
