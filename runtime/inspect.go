@@ -12,7 +12,8 @@ import (
 // Inspection is what `inspect` shows: Docker's structure and field names for all
 // that minidock has, and Cgroup, which is ours.
 type Inspection struct {
-	Id              string //nolint:revive // Docker's spelling
+	// ID is spelled as Docker spells it in JSON.
+	ID              string `json:"Id"`
 	Created         time.Time
 	Path            string
 	Args            []string
@@ -98,7 +99,7 @@ func (c *Container) Status() string {
 func Inspect(c *Container) (Inspection, error) {
 	cfg, dir := c.Config, c.dir()
 	i := Inspection{
-		Id: cfg.ID, Created: cfg.Created, Path: cfg.Args[0], Args: cfg.Args[1:],
+		ID: cfg.ID, Created: cfg.Created, Path: cfg.Args[0], Args: cfg.Args[1:],
 		State: c.state(), Image: cfg.ImageID,
 		ResolvConfPath: filepath.Join(dir, "resolv.conf"), HostnamePath: filepath.Join(dir, "hostname"), HostsPath: filepath.Join(dir, "hosts"),
 		LogPath: c.LogPath(), Name: "/" + cfg.Name, Driver: "overlayfs", Platform: "linux",

@@ -15,6 +15,9 @@ type Sample struct {
 	// At is the moment, with Go's reading of the monotonic clock, so that the
 	// difference of two is right whatever happens to the time of day.
 	At time.Time
+	// Late is a sample for which this process got a processor only after the end
+	// of the period before which it was to be taken: part of the next period is in it.
+	Late bool
 	cgroups.Counters
 }
 
@@ -123,6 +126,7 @@ func (w Watch) follow(ctx context.Context, c *Container, started <-chan struct{}
 		case <-timer.C:
 		}
 		if sample, ok := look(); ok && pace.counts(sample) {
+			sample.Late = pace.late(sample)
 			w.See(sample)
 		}
 		timer.Reset(time.Until(pace.next(time.Now())))
@@ -172,9 +176,9 @@ const (
 	// searchPeriods bounds the search: a container that does nothing has no periods.
 	searchPeriods = 20
 	// leadPart of a period is how long before its end the samples are taken: more
-	// than a busy machine is late, less than a container stands still that
-	// asks for all and may have up to 80% of it.
-	leadPart = 5
+	// than a busy machine is late, less than a container stands still that asks
+	// for all and may have half of it.
+	leadPart = 3
 )
 
 func newPace(w Watch, now time.Time) *pace {
@@ -201,6 +205,11 @@ func (p *pace) counts(s Sample) bool {
 	}
 	p.last = s
 	return false
+}
+
+// late says whether a sample was taken after the end of its period.
+func (p *pace) late(s Sample) bool {
+	return p.period > 0 && s.At.Sub(p.anchor)%p.period > p.period/leadPart
 }
 
 // next is the first moment after now at which to look. What was missed is left

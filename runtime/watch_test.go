@@ -43,7 +43,7 @@ func TestSamplesOfAContainerWithAQuotaAreTakenBeforePeriodsEnd(t *testing.T) {
 			}
 			for i, s := range samples {
 				before := testPeriod - (s.At.Sub(start)-c.phase+10*testPeriod)%testPeriod
-				if before < 5*time.Millisecond || before > 40*time.Millisecond {
+				if before < 5*time.Millisecond || before > 55*time.Millisecond {
 					t.Errorf("sample %d is %s before the end of a period", i, before)
 				}
 				if i > 0 && s.NrPeriods != samples[i-1].NrPeriods+1 {
@@ -71,6 +71,20 @@ func TestWithoutAPeriodTheFirstLookCounts(t *testing.T) {
 	}
 	if got := p.next(start.Add(time.Millisecond)).Sub(start); got != 250*time.Millisecond {
 		t.Errorf("the second look is after %s", got)
+	}
+}
+
+func TestASampleThatMissesItsPeriodIsLate(t *testing.T) {
+	start := time.Now()
+	p := newPace(Watch{Every: testPeriod, Period: testPeriod}, start)
+	simulate(p, start, 50*time.Millisecond, time.Millisecond, 0, time.Second, false)
+	for after, want := range map[time.Duration]bool{0: false, 30 * time.Millisecond: false, 40 * time.Millisecond: true, 115 * time.Millisecond: false} {
+		if got := p.late(Sample{At: p.anchor.Add(after)}); got != want {
+			t.Errorf("%s after its time: %v", after, got)
+		}
+	}
+	if newPace(Watch{Every: testPeriod}, start).late(Sample{At: start.Add(99 * time.Millisecond)}) {
+		t.Error("late, although there is no period to meet")
 	}
 }
 

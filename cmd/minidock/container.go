@@ -173,7 +173,7 @@ func removeContainers(c *cli.Context) error {
 			fmt.Println(ref)
 			continue
 		}
-		report(os.Stderr, err, 1)
+		report(os.Stderr, err)
 		failed = failed || !c.Bool("force") || !errors.Is(err, runtime.ErrNoContainer)
 	}
 	if failed {

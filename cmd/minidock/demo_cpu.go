@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -75,8 +76,8 @@ func millis(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*
 
 func percent(share float64) string { return strconv.FormatFloat(share*100, 'f', 1, 64) + "%" }
 
-// cpuFigures are what was measured from the first sample to the last, both just
-// before the end of a period, against the monotonic clock.
+// cpuFigures are what was measured between two samples, both taken just before
+// the end of a period, against the monotonic clock.
 type cpuFigures struct {
 	// Limit and Share are parts of one CPU.
 	Limit         float64 `json:"limit"`
@@ -90,15 +91,28 @@ type cpuFigures struct {
 
 func cpuFiguresOf(s seen) cpuFigures {
 	f := cpuFigures{Limit: float64(s.limits.NanoCPUs) / 1e9}
-	if len(s.samples) < 2 {
+	from, to, ok := s.window()
+	if !ok {
 		return f
 	}
-	from, to := s.samples[0], s.last()
-	f.Seconds, f.UsageUsec = s.since(to), to.UsageUsec-from.UsageUsec
+	f.Seconds, f.UsageUsec = to.At.Sub(from.At).Seconds(), to.UsageUsec-from.UsageUsec
 	f.Share = float64(f.UsageUsec) / 1e6 / f.Seconds
 	f.NrPeriods, f.NrThrottled = to.NrPeriods-from.NrPeriods, to.NrThrottled-from.NrThrottled
 	f.ThrottledUsec = to.ThrottledUsec - from.ThrottledUsec
 	return f
+}
+
+// window returns the first and the last sample that were taken in time; on a
+// machine so busy that there are no such two, the first and the last of all.
+func (s seen) window() (from, to runtime.Sample, ok bool) {
+	inTime := slices.DeleteFunc(slices.Clone(s.samples), func(one runtime.Sample) bool { return one.Late })
+	if len(inTime) < 2 {
+		inTime = s.samples
+	}
+	if len(inTime) < 2 {
+		return from, to, false
+	}
+	return inTime[0], inTime[len(inTime)-1], true
 }
 
 func judgeCPU(s seen) judgement {

@@ -74,6 +74,7 @@ type playedScene struct {
 
 type playedSample struct {
 	Seconds       float64 `json:"seconds"`
+	Late          bool    `json:"late,omitempty"`
 	NrPeriods     uint64  `json:"nr_periods"`
 	NrThrottled   uint64  `json:"nr_throttled"`
 	ThrottledUsec uint64  `json:"throttled_usec"`
@@ -91,7 +92,7 @@ func (s seen) played(args []string, j judgement) playedScene {
 	}
 	for _, one := range s.samples {
 		p.Samples = append(p.Samples, playedSample{
-			Seconds: s.since(one), NrPeriods: one.NrPeriods, NrThrottled: one.NrThrottled, ThrottledUsec: one.ThrottledUsec,
+			Seconds: s.since(one), Late: one.Late, NrPeriods: one.NrPeriods, NrThrottled: one.NrThrottled, ThrottledUsec: one.ThrottledUsec,
 			UsageUsec: one.UsageUsec, MemoryCurrent: one.MemoryCurrent, OOMKill: one.MemoryEvents.OOMKill,
 			PidsCurrent: one.PidsCurrent, PidsMax: one.PidsEventsMax,
 		})
@@ -101,14 +102,6 @@ func (s seen) played(args []string, j judgement) playedScene {
 
 // since is the time from the first sample, in seconds.
 func (s seen) since(one runtime.Sample) float64 { return one.At.Sub(s.samples[0].At).Seconds() }
-
-// last is the newest sample, all zero before the first.
-func (s seen) last() runtime.Sample {
-	if len(s.samples) == 0 {
-		return runtime.Sample{}
-	}
-	return s.samples[len(s.samples)-1]
-}
 
 // player runs demos on a screen.
 type player struct {

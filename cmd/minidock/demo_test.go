@@ -117,6 +117,15 @@ func TestCPUShareIsUsageOverTheTimeBetweenTheSamples(t *testing.T) {
 	if f != want {
 		t.Errorf("%+v, not %+v", f, want)
 	}
+	late := cpuSeen()
+	late.samples[0].Late, late.samples[3].Late = true, true
+	if f := cpuFiguresOf(late); f.UsageUsec != 0 || f.Seconds < 0.099 || f.Seconds > 0.101 {
+		t.Errorf("with the first and the last one late: %+v", f)
+	}
+	late.samples[1].Late = true
+	if f := cpuFiguresOf(late); f.UsageUsec != 62_000 {
+		t.Errorf("with one in time: %+v", f)
+	}
 	one := cpuSeen()
 	one.samples = one.samples[:1]
 	if f := cpuFiguresOf(one); f != (cpuFigures{Limit: 0.2}) {

@@ -292,7 +292,7 @@ func removeImages(c *cli.Context) error {
 			fmt.Println(line)
 		}
 		if err != nil {
-			report(os.Stderr, err, 1)
+			report(os.Stderr, err)
 			// As in Docker, force also makes a missing image no error.
 			failed = failed || !o.Force || !errors.Is(err, images.ErrNoImage)
 		}

@@ -24,7 +24,7 @@ func TestCPUShareIsWithin3PercentOfTheQuota(t *testing.T) {
 			w.importProbe()
 			text := strconv.FormatFloat(cpus, 'f', -1, 64)
 			w.background("burner", "--cpus", text, "probe", "/probe", "cpuburn", "600", "--threads", "2")
-			file := filepath.Join("/sys/fs/cgroup", w.layout.CgroupPath(w.inspect("burner").Id), "cpu.stat")
+			file := filepath.Join("/sys/fs/cgroup", w.layout.CgroupPath(w.inspect("burner").ID), "cpu.stat")
 			first := atPeriodEdge(t, file, 2)
 			last := atPeriodEdge(t, file, first.periods+periods)
 			share := float64(last.usage-first.usage) / float64(last.at.Sub(first.at).Microseconds())

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
 	"github.com/minidock/minidock/runtime"
@@ -23,13 +24,15 @@ func main() {
 	case os.Getenv("_LIBCONTAINER_INITPIPE") != "":
 		libcontainer.Init() // A container's first process: never returns.
 	case runtime.IsMonitor(os.Args):
-		os.Exit(report(os.Stderr, runtime.RunMonitor(os.Args[2]), 1))
+		os.Exit(report(os.Stderr, runtime.RunMonitor(os.Args[2])))
 	}
 	os.Exit(run(os.Args, os.Stderr))
 }
 
 // run does one command and returns its exit status.
 func run(args []string, errOut io.Writer) int {
+	// Some libraries log what they also return: only this package prints.
+	logrus.SetOutput(io.Discard)
 	app := application()
 	args, err := normalise(app, args)
 	if err == nil {
@@ -39,7 +42,7 @@ func run(args []string, errOut io.Writer) int {
 	if errors.As(err, &status) {
 		return int(status)
 	}
-	return report(errOut, err, 1)
+	return report(errOut, err)
 }
 
 func application() *cli.App {
@@ -73,7 +76,7 @@ func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)
 
 // report prints an error in the one form that all verbs share: what is wrong,
 // and under it what to do.
-func report(w io.Writer, err error, fallback int) int {
+func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
@@ -81,7 +84,7 @@ func report(w io.Writer, err error, fallback int) int {
 	if hint := steps.HintOf(err); hint != "" {
 		fmt.Fprintf(w, "  hint: %s\n", hint)
 	}
-	return steps.CodeOf(err, fallback)
+	return steps.CodeOf(err, 1)
 }
 
 func layoutOf(c *cli.Context) (runtime.Layout, error) { return runtime.LayoutOf(c.String("root")) }

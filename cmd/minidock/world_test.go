@@ -89,7 +89,7 @@ func (w *world) inspect(name string) runtime.Inspection {
 }
 
 // background starts a container and returns when its program runs.
-func (w *world) background(name string, args ...string) *exec.Cmd {
+func (w *world) background(name string, args ...string) {
 	w.t.Helper()
 	cmd := w.command(append([]string{"run", "--name", name}, args...)...)
 	var stderr bytes.Buffer
@@ -102,7 +102,6 @@ func (w *world) background(name string, args ...string) *exec.Cmd {
 		out, _, code := w.run("inspect", "--format", "{{.State.Running}}", name)
 		return code == 0 && strings.TrimSpace(out) == "true"
 	}, name+" runs; "+stderr.String())
-	return cmd
 }
 
 // eventually waits for what is under way.
