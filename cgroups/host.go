@@ -47,6 +47,8 @@ type Host struct {
 	CPUs int `json:"cpus"`
 	// Memory is the usable memory of the host in bytes (sysinfo(2), totalram).
 	Memory uint64 `json:"memory"`
+	// legacy is what Legacy returns, found once.
+	legacy []string
 }
 
 // Probe finds out what the host offers. It takes a handful of system calls, no
@@ -59,6 +61,7 @@ func Probe() (Host, error) {
 	}
 	h.Memory = info.Totalram * uint64(info.Unit)
 	h.Mode = modeOf(mountpoint)
+	h.legacy = h.Legacy()
 	if err := h.readControllers(); err != nil {
 		return h, err
 	}
@@ -114,8 +117,8 @@ func (h Host) HasController(name string) bool {
 // Legacy names the version 1 trees of the host, in the order in which they are
 // listed; empty where there are none.
 func (h Host) Legacy() []string {
-	if h.Mode == Unified || h.Mode == None {
-		return nil
+	if h.Mode == Unified || h.Mode == None || h.legacy != nil {
+		return h.legacy
 	}
 	return legacyTrees(h.Mountpoint)
 }

@@ -17,7 +17,7 @@ import (
 // that of a service takes the process down (systemd ends those by cgroup), and no
 // container's limit holds it. On a host that is not [Unified] it does nothing.
 //
-// The move costs up to some 20 ms: the kernel waits for an RCU grace period.
+// The move costs up to some 20 ms, unless [AnnounceMove] came that much before.
 func MonitorGroup(l *steps.Ledger, h Host, instance string) error {
 	path := "/" + instance + "/" + monitors
 	if err := checkShared(path); err != nil || h.Mode != Unified {

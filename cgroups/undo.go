@@ -20,9 +20,15 @@ import (
 //   - [KindGroup]: whoever is in the group is killed, then the group and what was
 //     made below it are removed, in every tree on version 1; its parent goes too
 //     when it is empty.
-//   - [KindShared]: the group is removed when it is empty.
+//   - [KindShared]: the group is removed when it is empty, and stays otherwise.
 func Undos() steps.Undos {
-	return steps.Undos{KindGroup: undoGroup, KindShared: undoShared}
+	return steps.Undos{KindGroup: undoGroup, KindShared: func(path string) error {
+		err := undoShared(path)
+		if h, probeErr := Probe(); err == nil && probeErr == nil && slices.ContainsFunc(h.dirs(path), exists) {
+			err = steps.ErrStays
+		}
+		return err
+	}}
 }
 
 // patience is how long an undo waits for killed processes to be gone. They are
@@ -78,7 +84,11 @@ func RemoveUnused(instance string) error { return undoShared("/" + instance) }
 // refuses to remove what is in use, and that is all the locking there is.
 func removeUnused(h Host, path string) error {
 	var errs []error
-	for _, dir := range append(h.dirs(filepath.Join(path, monitors)), h.dirs(path)...) {
+	dirs := h.dirs(path)
+	if h.Unified() {
+		dirs = append(h.dirs(filepath.Join(path, monitors)), dirs...)
+	}
+	for _, dir := range dirs {
 		err := unix.Rmdir(dir)
 		switch {
 		case err == nil, errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTEMPTY),

@@ -128,10 +128,8 @@ func (m *monitor) open(order goMessage) (err error) {
 	if m.ledger, err = steps.Open(m.layout.Ledger(order.ID), tell); err != nil {
 		return err
 	}
-	if m.host, err = cgroups.Probe(); err != nil {
-		return err
-	}
-	return cgroups.MonitorGroup(m.ledger, m.host, m.layout.Instance)
+	m.host, err = cgroups.Probe()
+	return err
 }
 
 // lockPatience is how long a command waits for another that works on the same

@@ -42,6 +42,11 @@ func (m *monitor) start() (err error) {
 	if err := mount(m.ledger, c.Config.Layers, c.dir()); err != nil {
 		return err
 	}
+	// Not before: since the command announced it, the kernel has had time to get
+	// ready for a move.
+	if err := cgroups.MonitorGroup(m.ledger, m.host, m.layout.Instance); err != nil {
+		return err
+	}
 	if err := m.makeGroup(); err != nil {
 		return err
 	}

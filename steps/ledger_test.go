@@ -108,6 +108,17 @@ func TestUndoGoesBackwardsSkipsFailuresAndMarks(t *testing.T) {
 	}
 }
 
+func TestWhatOthersStillUseIsNotSaidToBeTakenBack(t *testing.T) {
+	l := open(t, paths(t), nil)
+	_ = l.Do(Step{Kind: "shared", Target: "/s"}, func() error { return nil })
+	if err := l.Undo(Undos{"shared": func(string) error { return ErrStays }}, Boot); err != nil {
+		t.Error(err)
+	}
+	if state := l.Records()[0].State; state != Done {
+		t.Errorf("recorded as %s", state)
+	}
+}
+
 func TestAnnouncedStepsThatFailTogetherAreAllUndone(t *testing.T) {
 	l := open(t, paths(t), nil)
 	batch, err := l.Announce([]Step{{Kind: "cgroup", Target: "/1"}, {Kind: "cgroup", Target: "/2"}})

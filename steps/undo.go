@@ -9,6 +9,10 @@ import (
 // be harmless when repeated, and when the object was never made.
 type Undo func(target string) error
 
+// ErrStays is returned by an undo whose object others still use: it is neither
+// taken back nor an error, and whoever uses it last takes it along.
+var ErrStays = errors.New("still used by others")
+
 // Undos maps the kinds that leave something behind to their undo. A kind that
 // is not in it left nothing, or something that goes with another object.
 type Undos map[Kind]Undo
@@ -30,7 +34,11 @@ func Merge(all ...Undos) Undos {
 func (l *Ledger) Undo(undos Undos, lifetimes ...Lifetime) error {
 	var errs []error
 	for _, r := range l.Pending(undos, lifetimes...) {
-		if err := undos[r.Kind](r.Target); err != nil {
+		err := undos[r.Kind](r.Target)
+		if errors.Is(err, ErrStays) {
+			continue
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("undo %s %s: %w", r.Kind, r.Target, err))
 			continue
 		}

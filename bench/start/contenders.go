@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/minidock/minidock/cgroups"
 )
 
 // contender is one way to run `true` in a container.
@@ -38,13 +40,13 @@ while read -r _ _ _ _ place _; do echo "$place"; done </proc/self/mountinfo | gr
 
 // line makes the contenders that this machine has, and checks that they do the
 // same. Notes tell of those that are missing or do less.
-func (s *stage) line(ctx context.Context) (list []*contender, notes []string, err error) {
+func (s *stage) line(ctx context.Context, mode cgroups.Mode) (list []*contender, notes []string, err error) {
 	list = append(list, &contender{
 		Name: "minidock", Command: []string{s.minidock, "run", "--rm", "busybox", "true"},
 		report: []string{s.minidock, "run", "--rm", "busybox", "sh", "-c", reportScript},
 	})
 	for _, name := range []string{reference, "crun"} {
-		c, note := s.ociRuntime(ctx, name)
+		c, note := s.ociRuntime(ctx, name, mode)
 		if c != nil {
 			list = append(list, c)
 		}
@@ -71,23 +73,12 @@ func (s *stage) line(ctx context.Context) (list []*contender, notes []string, er
 // ociRuntime prepares a runtime that takes bundles, by trying: one that knows no
 // time namespace gets none, and one that refuses a host with both versions of
 // cgroups is shown version 1 only. Each then does a little less than minidock.
-func (s *stage) ociRuntime(ctx context.Context, name string) (c *contender, notes []string) {
+func (s *stage) ociRuntime(ctx context.Context, name string, mode cgroups.Mode) (c *contender, notes []string) {
 	if _, err := exec.LookPath(name); err != nil {
 		return nil, []string{name + " is not installed"}
 	}
-	noTime := name + " makes no time namespace: this version can't"
-	noVersion2 := name + " makes no cgroup of version 2: it refuses a host that has both, and is shown version 1 only"
 	var err error
-	for _, try := range []struct {
-		time   bool
-		around []string
-		notes  []string
-	}{
-		{true, nil, nil},
-		{false, nil, []string{noTime}},
-		{true, versionOneOnly(), []string{noVersion2}},
-		{false, versionOneOnly(), []string{noTime, noVersion2}},
-	} {
+	for _, try := range ways(name, mode) {
 		if c, err = s.bundled(name, try.time); err != nil {
 			break
 		}
@@ -99,6 +90,24 @@ func (s *stage) ociRuntime(ctx context.Context, name string) (c *contender, note
 	return nil, []string{fmt.Sprintf("%s was left out: %v", name, err)}
 }
 
+// way is one way to have a runtime do what minidock does, or nearly.
+type way struct {
+	time   bool
+	around []string
+	notes  []string
+}
+
+// ways lists them, the truest first.
+func ways(name string, mode cgroups.Mode) []way {
+	noTime := name + " makes no time namespace: this version can't"
+	list := []way{{time: true}, {notes: []string{noTime}}}
+	if mode == cgroups.Hybrid {
+		noVersion2 := name + " makes no cgroup of version 2: it refuses a host that has both, and is shown version 1 only"
+		list = append(list, way{true, versionOneOnly(), []string{noVersion2}}, way{false, versionOneOnly(), []string{noTime, noVersion2}})
+	}
+	return list
+}
+
 // versionOneOnly runs what follows it in a mount namespace without the tree of
 // cgroup version 2 that a hybrid host has beside the others.
 func versionOneOnly() []string {
@@ -108,7 +117,7 @@ func versionOneOnly() []string {
 func (s *stage) bundled(name string, timeNamespace bool) (*contender, error) {
 	id := "minidock-bench-" + name
 	command := func(bundle string) []string {
-		return []string{name, "--root", filepath.Join(s.dir, "state", name), "run", "--bundle", bundle, id}
+		return []string{name, "--root", filepath.Join(s.state, name), "run", "--bundle", bundle, id}
 	}
 	toTrue, err := s.writeBundle(name, timeNamespace, "true")
 	if err != nil {

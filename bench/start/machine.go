@@ -13,12 +13,12 @@ import (
 
 // machine says on what was measured.
 type machine struct {
-	System  string `json:"system"`
-	Kernel  string `json:"kernel"`
-	CPU     string `json:"cpu"`
-	CPUs    int    `json:"cpus"`
-	MiB     uint64 `json:"memory_mib"`
-	Cgroups string `json:"cgroups"`
+	System  string       `json:"system"`
+	Kernel  string       `json:"kernel"`
+	CPU     string       `json:"cpu"`
+	CPUs    int          `json:"cpus"`
+	MiB     uint64       `json:"memory_mib"`
+	Cgroups cgroups.Mode `json:"cgroups"`
 	// Load is the number of tasks that wanted to run in the minute before: what was
 	// measured on a busy machine should not be trusted far.
 	Load string `json:"load"`
@@ -43,7 +43,7 @@ func describeMachine() (machine, error) {
 		CPU:     firstOf(entry("/proc/cpuinfo", "model name", ":"), goruntime.GOARCH),
 		CPUs:    host.CPUs,
 		MiB:     host.Memory >> 20,
-		Cgroups: string(host.Mode),
+		Cgroups: host.Mode,
 		Load:    strings.Fields(string(load))[0],
 	}, nil
 }

@@ -42,7 +42,7 @@ func measure(ctx context.Context, p plan) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
-	if r.Contenders, r.Notes, err = s.line(ctx); err != nil {
+	if r.Contenders, r.Notes, err = s.line(ctx, r.Machine.Cgroups); err != nil {
 		return r, err
 	}
 	if err := timeAll(ctx, s.dir, p, r.Contenders); err != nil {

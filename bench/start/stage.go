@@ -22,7 +22,10 @@ import (
 // stage is what the contenders run on: a state directory of minidock's with the
 // image busybox, and the same files unpacked once more for the others.
 type stage struct {
-	dir      string
+	dir string
+	// state is where the others keep what they know of a container: below /run, as
+	// they do by themselves.
+	state    string
 	layout   runtime.Layout
 	minidock string
 	// rootfs is a copy of the image's layer, and spec the specification that
@@ -46,6 +49,9 @@ func newStage(ctx context.Context, p plan) (*stage, error) {
 	dir, err := os.MkdirTemp("/var/tmp", "minidock-bench-")
 	s := &stage{dir: dir, minidock: p.minidock}
 	if err != nil {
+		return s, fmt.Errorf("make directory: %w", err)
+	}
+	if s.state, err = os.MkdirTemp("/run", "minidock-bench-"); err != nil {
 		return s, fmt.Errorf("make directory: %w", err)
 	}
 	if s.layout, err = runtime.LayoutOf(filepath.Join(dir, "root")); err != nil {
@@ -136,7 +142,7 @@ func (s *stage) clear() error {
 		}
 		errs = append(errs, os.RemoveAll(s.layout.Run), removeNote(s.layout.Root))
 	}
-	return errors.Join(append(errs, removeGroups(cgroupParent), removeTree(s.dir))...)
+	return errors.Join(append(errs, removeGroups(cgroupParent), os.RemoveAll(s.state), removeTree(s.dir))...)
 }
 
 // removeNote removes what scripts/base-image remembers of an import.

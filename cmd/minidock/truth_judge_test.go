@@ -54,9 +54,17 @@ func eachCall(text string) []string {
 	return calls
 }
 
-// judge holds a story against what was traced, and returns what is not true: a
+// relevant leaves out what no story tells: calls that failed, what the program
+// does, and what is exempt.
+func relevant(acts []act, exempt []exemption) []act {
+	return slices.DeleteFunc(slices.Clone(acts), func(a act) bool {
+		return a.failed != "" || a.role == asProgram || slices.ContainsFunc(exempt, func(e exemption) bool { return e.covers(a) })
+	})
+}
+
+// judge holds a story against the relevant acts, and returns what is not true: a
 // told call that nobody made, one made out of turn, and an act that nobody told.
-func judge(story []steps.Record, acts []act, exempt []exemption) []string {
+func judge(story []steps.Record, acts []act) []string {
 	told, err := toldCalls(story)
 	if err != nil {
 		return []string{err.Error()}
@@ -64,9 +72,6 @@ func judge(story []steps.Record, acts []act, exempt []exemption) []string {
 	h := &hearing{byName: map[string][]*candidate{}, last: map[role]turn{}}
 	var unheard []*candidate
 	for _, a := range acts {
-		if a.failed != "" || a.role == asProgram || slices.ContainsFunc(exempt, func(e exemption) bool { return e.covers(a) }) {
-			continue
-		}
 		c := &candidate{act: a}
 		h.byName[a.name] = append(h.byName[a.name], c)
 		if watched(a) {

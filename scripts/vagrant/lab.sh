@@ -12,6 +12,7 @@ own_libvirt() { [ "$provider" = libvirt ] && { [ "${CI:-}" = true ] || [ ! -d /r
 
 # Namespaces need root. With -H root's files stay out of the caller's home.
 if own_libvirt && [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { echo "lab: the VM needs root here: become root, or install sudo" >&2; exit 125; }
     exec sudo -H --preserve-env=CI,MINIDOCK_VM_CPUS,MINIDOCK_VM_MEMORY -- "$0" "$@"
 fi
 
