@@ -26,6 +26,9 @@ func tryLock(l Layout, id string) (*lock, error) {
 		return nil, fmt.Errorf("make lock directory: %w", err)
 	}
 	dir, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errBusy // Its holder removed it between the two calls.
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}

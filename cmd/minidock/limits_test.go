@@ -25,19 +25,33 @@ func TestCPUShareIsWithin3PercentOfTheQuota(t *testing.T) {
 			text := strconv.FormatFloat(cpus, 'f', -1, 64)
 			w.background("burner", "--cpus", text, "probe", "/probe", "cpuburn", "600", "--threads", "2")
 			file := filepath.Join("/sys/fs/cgroup", w.layout.CgroupPath(w.inspect("burner").ID), "cpu.stat")
-			first := atPeriodEdge(t, file, 2)
-			last := atPeriodEdge(t, file, first.periods+periods)
+			first, last := busyWindow(t, file, periods)
 			share := float64(last.usage-first.usage) / float64(last.at.Sub(first.at).Microseconds())
-			throttled := last.throttled - first.throttled
-			t.Logf("--cpus %s: %.4f of a CPU over %d periods, throttled in %d", text, share, last.periods-first.periods, throttled)
+			t.Logf("--cpus %s: %.4f of a CPU over %d periods, throttled in %d", text, share, last.periods-first.periods, last.throttled-first.throttled)
 			if math.Abs(share-cpus)/cpus > 0.03 {
 				t.Errorf("--cpus %s gives %.4f of a CPU", text, share)
 			}
-			if throttled == 0 {
-				t.Error("nr_throttled did not rise")
-			}
 		})
 	}
+}
+
+// busyWindow measures over that many periods. A window in which the load met its
+// quota in fewer than 95% of the periods says nothing about the quota: others
+// took the processors (an emulated machine shares them with its host). Then it
+// measures again, a few times.
+func busyWindow(t *testing.T, file string, periods int64) (first, last cpuReading) {
+	t.Helper()
+	last = atPeriodEdge(t, file, 2)
+	for range 4 {
+		first, last = last, atPeriodEdge(t, file, last.periods+periods)
+		met := float64(last.throttled-first.throttled) / float64(last.periods-first.periods)
+		if met >= 0.95 {
+			return first, last
+		}
+		t.Logf("throttled in only %.0f%% of the periods: measured again", 100*met)
+	}
+	t.Fatal("the load never got enough of the processors to meet its quota")
+	return first, last
 }
 
 // cpuReading is cpu.stat at one moment: counts, and microseconds of CPU.
