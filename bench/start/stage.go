@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -125,24 +126,50 @@ func without(list []specs.LinuxNamespace, kind specs.LinuxNamespaceType) []specs
 	return kept
 }
 
-// clear takes back everything, also after an interrupt.
+// clear takes back everything, also after an interrupt: then a start may still
+// be under way, and ends by itself.
 func (s *stage) clear() error {
-	if s == nil || s.dir == "" {
-		return nil
-	}
 	var errs []error
 	for _, engine := range s.images {
 		errs = append(errs, command(context.Background(), engine, "image", "rm", "-f", imageName))
 	}
 	if s.layout.Root != "" {
-		cmd := exec.Command(s.minidock, "system", "cleanup")
-		cmd.Env = s.env()
-		if out, err := cmd.CombinedOutput(); err != nil {
-			errs = append(errs, fmt.Errorf("clean up: %w: %s", err, out))
-		}
-		errs = append(errs, os.RemoveAll(s.layout.Run), removeNote(s.layout.Root))
+		errs = append(errs, patiently(s.clearMinidock), os.RemoveAll(s.layout.Run), removeNote(s.layout.Root))
 	}
-	return errors.Join(append(errs, removeGroups(cgroupParent), os.RemoveAll(s.state), removeTree(s.dir))...)
+	if s.dir != "" {
+		errs = append(errs, patiently(func() error { return removeGroups(cgroupParent) }), removeTree(s.dir))
+	}
+	if s.state != "" {
+		errs = append(errs, os.RemoveAll(s.state))
+	}
+	return errors.Join(errs...)
+}
+
+// clearMinidock fails as long as a container of minidock's is there.
+func (s *stage) clearMinidock() error {
+	if _, err := output(context.Background(), s.env(), s.minidock, "system", "cleanup"); err != nil {
+		return err
+	}
+	running, err := output(context.Background(), s.env(), s.minidock, "ps", "--quiet")
+	if err == nil && running != "" {
+		err = fmt.Errorf("clean up: containers are still running: %s", strings.Fields(running))
+	}
+	return errors.Join(err, unmounted(s.dir))
+}
+
+// patience is what a start under way gets to end; it takes seconds where the
+// machine is emulated.
+const patience = 30 * time.Second
+
+// patiently acts again and again until it works or patience is over.
+func patiently(act func() error) error {
+	pause := time.NewTicker(50 * time.Millisecond)
+	defer pause.Stop()
+	for deadline := time.Now().Add(patience); ; <-pause.C {
+		if err := act(); err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // removeNote removes what scripts/base-image remembers of an import.
@@ -161,6 +188,13 @@ func removeNote(root string) error {
 
 // removeTree refuses to delete through a mount.
 func removeTree(dir string) error {
+	if err := unmounted(dir); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+func unmounted(dir string) error {
 	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 	if err != nil {
 		return fmt.Errorf("list mounts: %w", err)
@@ -168,7 +202,7 @@ func removeTree(dir string) error {
 	if len(mounts) > 0 {
 		return fmt.Errorf("remove %s: %s is still mounted", dir, mounts[0].Mountpoint)
 	}
-	return os.RemoveAll(dir)
+	return nil
 }
 
 // removeGroups removes the groups that runtimes made for theirs, in every tree,
@@ -188,7 +222,9 @@ func removeGroups(path string) error {
 	}
 	var errs []error
 	for _, dir := range slices.Backward(groups) {
-		errs = append(errs, os.Remove(dir))
+		if err := os.Remove(dir); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }
