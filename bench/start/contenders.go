@@ -184,3 +184,16 @@ func compare(ctx context.Context, list []*contender) error {
 	}
 	return nil
 }
+
+// withoutPlaces names programs and files by their last part: where they lay says
+// nothing about the times.
+func withoutPlaces(words []string) []string {
+	short := make([]string, len(words))
+	for i, w := range words {
+		short[i] = w
+		if filepath.IsAbs(w) {
+			short[i] = filepath.Base(w)
+		}
+	}
+	return short
+}

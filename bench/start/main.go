@@ -55,6 +55,9 @@ func measureCommand(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	for _, c := range result.Contenders {
+		c.Command = withoutPlaces(c.Command)
+	}
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(result)
