@@ -154,7 +154,7 @@ func TestIgnoreTermOutlivesSigterm(t *testing.T) {
 }
 
 func TestCPUBurnReportsTheTimeItUsed(t *testing.T) {
-	got := finish(t, probe("cpuburn", "0.2"))
+	got := finish(t, probe("cpuburn", "1"))
 	var told struct {
 		Wall float64 `json:"wall_seconds"`
 		CPU  float64 `json:"cpu_seconds"`
@@ -162,9 +162,9 @@ func TestCPUBurnReportsTheTimeItUsed(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.stdout), &told); err != nil {
 		t.Fatal(err)
 	}
-	// A busy machine gives less, never more than the wall clock plus the few
-	// milliseconds of starting.
-	if told.Wall < 0.2 || told.CPU <= 0.02 || told.CPU > told.Wall+0.1 {
+	// A busy machine gives less, never more than the wall clock plus the start of
+	// the program, which takes an emulated machine some 100 ms.
+	if told.Wall < 1 || told.CPU <= 0.1 || told.CPU > told.Wall+0.5 {
 		t.Errorf("told %+v", told)
 	}
 }
