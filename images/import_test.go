@@ -128,7 +128,7 @@ func through(t *testing.T, program string, in []byte) []byte {
 
 func TestACutXzStreamIsRefused(t *testing.T) {
 	if _, err := exec.LookPath("xz"); err != nil {
-		t.Skip("xz is not installed")
+		require.Lacks(t, "xz is not installed")
 	}
 	s := newStore(t)
 	archive := through(t, "xz", archiveOf(t, file("a", strings.Repeat("text ", 1000))))

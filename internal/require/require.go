@@ -51,6 +51,16 @@ func Needs(t testing.TB, needs ...Need) {
 	}
 }
 
+// Lacks skips the test for a reason that is no [Need], or fails it where
+// MINIDOCK_MUST says that nothing may be lacking.
+func Lacks(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("MINIDOCK_MUST") == "all" {
+		t.Fatalf("MINIDOCK_MUST is all, but %s", reason)
+	}
+	t.Skip(reason)
+}
+
 func must(n Need) bool {
 	for m := range strings.SplitSeq(os.Getenv("MINIDOCK_MUST"), ",") {
 		if m == string(n) || m == "all" && n != CgroupV1 {
