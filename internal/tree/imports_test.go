@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -59,10 +60,11 @@ func TestOnlyTheCommandLineKnowsFlags(t *testing.T) {
 	}
 }
 
-// list asks the go command; a place without it (the lab VM) has the same sources.
+// list asks the go command. The lab VM has none, and the same sources; anywhere
+// else its lack is a failure.
 func list(t *testing.T) []goPackage {
 	t.Helper()
-	if _, err := exec.LookPath("go"); err != nil {
+	if os.Getenv("MINIDOCK_LAYER") == "vm" {
 		t.Skip("belongs to the unit and native layers: needs the go command")
 	}
 	cmd := exec.Command("go", "list", "-tags", "seccomp", "-json=ImportPath,Imports", module+"...")

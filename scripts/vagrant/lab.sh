@@ -61,7 +61,7 @@ quote() {
     for arg; do printf "'%s' " "${arg//\'/$quoted}"; done
 }
 
-# Starts the calling script anew with the right to use the system's libvirt, if this session doesn't have it yet.
+# Starts the calling script anew with the right to use the system's libvirt, if this login doesn't have it yet.
 enter_libvirt_group() {
     if [ "$provider" != libvirt ] || own_libvirt || [ "$(id -u)" = 0 ] || id -nG | grep -qw libvirt; then return; fi
     exec sg libvirt -c "exec $(quote "$@")"
