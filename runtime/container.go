@@ -32,6 +32,12 @@ type Config struct {
 	Labels                  map[string]string
 
 	Interactive, AutoRemove, ReadOnly, Init, Privileged bool
+	Tty, StdinOnce                                      bool
+
+	StopSignal  string
+	StopTimeout *int `json:",omitempty"`
+	Restart     RestartPolicy
+	Log         LogConfig
 
 	CapAdd, CapDrop []string
 	NoNewPrivileges bool
@@ -51,6 +57,19 @@ type Live struct {
 	Monitor   int
 	StartedAt time.Time
 	OOMKilled bool
+	Paused    bool
+	// Restarting says that there is no init at the moment: the last one has ended,
+	// and the monitor waits until it is time for the next.
+	Restarting bool
+}
+
+// LastRun is what has to be known of a container's last start after a reboot.
+type LastRun struct {
+	StartedAt time.Time
+	// RestartCount is how often the restart policy has started it since a user did.
+	RestartCount int
+	// StoppedByUser holds back the policy unless-stopped.
+	StoppedByUser bool
 }
 
 // Exit records how a container ended.
@@ -68,6 +87,7 @@ type Container struct {
 	Config Config
 	Live   *Live
 	Exit   *Exit
+	Last   *LastRun
 	layout Layout
 }
 
@@ -75,6 +95,7 @@ const (
 	configFile = "config.json"
 	exitFile   = "exit.json"
 	liveFile   = "live.json"
+	lastFile   = "last.json"
 	storyFile  = "story.json"
 )
 
@@ -103,6 +124,7 @@ func load(l Layout, id string) (*Container, error) {
 	for path, into := range map[string]any{
 		filepath.Join(l.RunContainer(id), liveFile): &c.Live,
 		filepath.Join(l.Container(id), exitFile):    &c.Exit,
+		filepath.Join(l.Container(id), lastFile):    &c.Last,
 	} {
 		if err := readJSON(path, into); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err

@@ -97,6 +97,8 @@ func (c *Container) configure(o Options) error {
 		Image: o.Image, ImageID: image.ID, Layers: image.Layers,
 		Labels:      mixLabels(image.Config.Config.Labels, o.Labels),
 		Interactive: o.Interactive, AutoRemove: o.AutoRemove, ReadOnly: o.ReadOnly, Init: o.Init, Privileged: o.Privileged,
+		Tty: o.Tty, StdinOnce: o.StdinOnce, StopSignal: o.StopSignal, StopTimeout: o.StopTimeout,
+		Restart: o.Restart, Log: o.Log,
 		CapAdd: o.CapAdd, CapDrop: o.CapDrop, SecurityOpt: o.SecurityOpt,
 		Ulimits: o.Ulimits, Limits: o.Limits,
 		Hostname: o.Hostname,
@@ -176,7 +178,11 @@ func (d *draft) make() error {
 		return err
 	}
 	// A container that removes itself has nothing to tell after a power cut.
-	return writeJSON(filepath.Join(dir, configFile), c.Config, durable(!c.Config.AutoRemove))
+	if err := writeJSON(filepath.Join(dir, configFile), c.Config, durable(!c.Config.AutoRemove)); err != nil {
+		return err
+	}
+	c.emit("create", nil)
+	return nil
 }
 
 // commandOf mixes entrypoint and command of the image and of the user as Docker

@@ -87,8 +87,12 @@ type CgroupInspection struct {
 // Status is Docker's word for the container's state.
 func (c *Container) Status() string {
 	switch {
+	case c.Running() && c.Live.Paused:
+		return "paused"
 	case c.Running():
 		return "running"
+	case c.Live != nil && c.Live.Restarting:
+		return "restarting"
 	case c.Exit != nil && !c.Exit.StartedAt.IsZero():
 		return "exited"
 	}

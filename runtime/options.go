@@ -18,6 +18,16 @@ type Options struct {
 	Labels map[string]string
 
 	Interactive, AutoRemove, ReadOnly, Init, Privileged bool
+	// Tty gives the container a terminal; StdinOnce ends its input when the first
+	// command that was attached to it goes.
+	Tty, StdinOnce bool
+	// StopSignal is what stop sends first, by name or number; empty means SIGTERM.
+	StopSignal string
+	// StopTimeout is how many seconds stop waits before it kills; nil means
+	// [DefaultStopTimeout], a negative number for ever.
+	StopTimeout *int
+	Restart     RestartPolicy
+	Log         LogConfig
 
 	CapAdd, CapDrop []string
 	// SecurityOpt holds "no-new-privileges[=bool]" and "seccomp=FILE|unconfined|builtin".
@@ -33,3 +43,22 @@ type Ulimit struct {
 	Soft int64
 	Hard int64
 }
+
+// LogConfig says where a container's output is kept.
+type LogConfig struct {
+	// Driver is "json-file" or "none"; empty means json-file.
+	Driver string
+	// Options are the driver's: max-size and max-file of json-file.
+	Options map[string]string
+}
+
+// RestartPolicy says whether a container that has ended is started again.
+type RestartPolicy struct {
+	// Name is "no", "on-failure", "always" or "unless-stopped"; empty means no.
+	Name string
+	// MaximumRetryCount bounds on-failure; 0 means without end.
+	MaximumRetryCount int
+}
+
+// DefaultStopTimeout is how many seconds stop waits before it kills (Docker's default).
+const DefaultStopTimeout = 10

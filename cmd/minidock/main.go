@@ -63,9 +63,17 @@ var version = "0.1.0-dev"
 
 func commands() []*cli.Command {
 	return []*cli.Command{
-		runCommand(), psCommand(), inspectCommand(), removeCommand(), explainCommand(),
-		imageCommand(), imagesCommand(), removeImageCommand(),
-		demoCommand(), doctorCommand(), systemCommand(),
+		runCommand(),
+		psCommand(),
+		inspectCommand(),
+		removeCommand(),
+		explainCommand(),
+		imageCommand(),
+		imagesCommand(),
+		removeImageCommand(),
+		demoCommand(),
+		doctorCommand(),
+		systemCommand(),
 	}
 }
 
