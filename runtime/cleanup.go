@@ -39,6 +39,12 @@ func Cleanup(l Layout, dry bool) ([]Leftover, error) {
 		all = append(all, found...)
 		errs = append(errs, err)
 	}
+	for _, link := range strayNames(l) {
+		all = append(all, Leftover{Owner: filepath.Base(link), Kind: kindName, Target: link, Undo: "rm " + link})
+		if !dry {
+			errs = append(errs, undoFile(link))
+		}
+	}
 	if !dry {
 		errs = append(errs, cgroups.RemoveUnused(l.Instance))
 	}

@@ -20,12 +20,12 @@ import (
 // defaultPath is the PATH that Docker gives where the image sets none.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Create makes a container without starting it. tell, when not nil, hears every
-// step.
-func Create(l Layout, o Options, tell func(steps.Record)) (*Container, error) {
+// Create makes a container without starting it. created is told its ID, and
+// tell, when not nil, hears every step.
+func Create(l Layout, o Options, created func(id string) error, tell func(steps.Record)) (*Container, error) {
 	d, err := draw(l, o, tell)
 	if err == nil {
-		err = d.finish(d.make())
+		err = d.finish(d.makeAnd(created))
 	}
 	if err != nil {
 		return nil, explainDiskFull(err)
@@ -61,11 +61,17 @@ func draw(l Layout, o Options, tell func(steps.Record)) (*draft, error) {
 	return d, nil
 }
 
+// release lets go of a container that is there to stay.
+func (d *draft) release() error {
+	defer d.held.release()
+	return d.ledger.Close()
+}
+
 // finish releases a draft; with an error it first takes back all that was made.
 func (d *draft) finish(cause error) error {
 	defer d.held.release()
 	if cause == nil {
-		return d.ledger.Close()
+		return d.release()
 	}
 	undone := d.ledger.Undo(Undos(), steps.Boot, steps.Kept)
 	return errors.Join(cause, undone, d.ledger.Remove(), os.RemoveAll(d.container.run()))
@@ -97,7 +103,7 @@ func (c *Container) configure(o Options) error {
 		Image: o.Image, ImageID: image.ID, Layers: image.Layers,
 		Labels:      mixLabels(image.Config.Config.Labels, o.Labels),
 		Interactive: o.Interactive, AutoRemove: o.AutoRemove, ReadOnly: o.ReadOnly, Init: o.Init, Privileged: o.Privileged,
-		Tty: o.Tty, StdinOnce: o.StdinOnce, StopSignal: o.StopSignal, StopTimeout: o.StopTimeout,
+		Tty: o.Tty, StdinOnce: o.StdinOnce, StopSignal: firstOf(o.StopSignal, image.Config.Config.StopSignal), StopTimeout: o.StopTimeout,
 		Restart: o.Restart, Log: o.Log,
 		CapAdd: o.CapAdd, CapDrop: o.CapDrop, SecurityOpt: o.SecurityOpt,
 		Ulimits: o.Ulimits, Limits: o.Limits,
@@ -111,7 +117,7 @@ func (c *Container) configure(o Options) error {
 	if c.Config.Hostname == "" {
 		c.Config.Hostname = short(c.Config.ID)
 	}
-	c.Config.Env = mixEnv(c.Config.Hostname, image.Config.Config.Env, o.Env)
+	c.Config.Env = mixEnv(c.Config.Hostname, terminalEnv(o.Tty), image.Config.Config.Env, o.Env)
 	c.Config.Args, err = commandOf(image.Config.Config, o)
 	if err != nil {
 		return err
@@ -132,6 +138,14 @@ func (c *Config) check() error {
 	}
 	if !filepath.IsAbs(c.Workdir) {
 		return &steps.Fault{Msg: fmt.Sprintf("the working directory '%s' is invalid, it needs to be an absolute path", c.Workdir), Hint: "Begin it with /.", Code: 125}
+	}
+	if c.AutoRemove && c.Restart.Name != "" && c.Restart.Name != "no" {
+		return &steps.Fault{Msg: "conflicting options: cannot specify both --restart and --rm", Hint: "Leave one of them out.", Code: 125}
+	}
+	if c.StopSignal != "" {
+		if _, err := ParseSignal(c.StopSignal); err != nil {
+			return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: 125, Err: err}
+		}
 	}
 	if c.Init && tiniPath() == "" {
 		return &steps.Fault{Msg: "--init needs tini-static, which is not installed", Hint: "Install it: apt-get install tini", Code: 125}
@@ -185,6 +199,14 @@ func (d *draft) make() error {
 	return nil
 }
 
+// makeAnd makes the container and tells its ID to whoever wants to know.
+func (d *draft) makeAnd(created func(id string) error) error {
+	if err := d.make(); err != nil || created == nil {
+		return err
+	}
+	return created(d.container.Config.ID)
+}
+
 // commandOf mixes entrypoint and command of the image and of the user as Docker
 // does: a new entrypoint also drops the image's command.
 func commandOf(image v1.Config, o Options) ([]string, error) {
@@ -202,21 +224,34 @@ func commandOf(image v1.Config, o Options) ([]string, error) {
 	return args, nil
 }
 
+// terminalEnv is what Docker tells programs of their terminal.
+func terminalEnv(tty bool) []string {
+	if !tty {
+		return nil
+	}
+	return []string{"TERM=xterm"}
+}
+
 // mixEnv puts Docker's own variables first, then the image's, then the user's;
 // a later value replaces an earlier one in place, and a name alone takes it away.
 func mixEnv(hostname string, lists ...[]string) []string {
 	env := []string{defaultPath, "HOSTNAME=" + hostname}
 	for _, entry := range slices.Concat(lists...) {
-		key, _, hasValue := strings.Cut(entry, "=")
-		at := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, key+"=") })
-		switch {
-		case hasValue && at >= 0:
-			env[at] = entry
-		case hasValue:
-			env = append(env, entry)
-		case at >= 0:
-			env = slices.Delete(env, at, at+1)
-		}
+		env = setEnv(env, entry)
+	}
+	return env
+}
+
+func setEnv(env []string, entry string) []string {
+	key, _, hasValue := strings.Cut(entry, "=")
+	at := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, key+"=") })
+	switch {
+	case hasValue && at >= 0:
+		env[at] = entry
+	case hasValue:
+		env = append(env, entry)
+	case at >= 0:
+		env = slices.Delete(env, at, at+1)
 	}
 	return env
 }

@@ -9,30 +9,34 @@ import (
 )
 
 // The protocol between a command and a container's monitor, over one Unix
-// stream socket. Every message is a frame:
+// stream socket: the pair on which the monitor was started, or a connection to
+// RUN/containers/ID/sock. Every message is a frame:
 //
 //	┌────────┬─────────────────────┬─────────┐
 //	│ type 1 │ length 4 big-endian │ payload │
 //	└────────┴─────────────────────┴─────────┘
 //
 //	command ──▶ monitor                    monitor ──▶ command
-//	  Go     {"id":…,"explain":…}            Told    a step, as it begins and ends
-//	  Input  bytes for stdin                 Started {"pid":…}
-//	  EOF    stdin has ended                 Taken   the last Input has been taken
-//	  Signal {"number":15}                   Output  bytes of stdout
-//	                                         Errout  bytes of stderr
+//	  Request {"op":"attach",…}, once        Told    a step, as it begins and ends
+//	  Input   bytes for stdin                Started {"pid":…}: output may follow
+//	  EOF     stdin has ended                Taken   the last Input has been taken
+//	  Signal  {"number":15}                  Output  bytes of stdout, or of the terminal
+//	  Resize  {"height":24,"width":80}       Errout  bytes of stderr
 //	                                         Fault   {"message":…,"hint":…,"code":…}
 //	                                         Exit    {"code":…}
+//	                                         Done    the request has been fulfilled
 //
-// The command sends the next Input after Taken, so a container that does not
-// read its input never holds up a signal. A command that goes away just closes its end: the container lives on.
+// Fault, Exit and Done end the conversation. The command sends the next Input
+// after Taken, so a container that does not read its input never holds up a
+// signal. A command that goes away just closes its end: the container lives on.
 type frameType byte
 
 const (
-	frameGo      frameType = 'G'
+	frameRequest frameType = 'Q'
 	frameInput   frameType = 'I'
 	frameEOF     frameType = 'Z'
 	frameSignal  frameType = 'S'
+	frameResize  frameType = 'W'
 	frameTold    frameType = 'T'
 	frameStarted frameType = 'R'
 	frameTaken   frameType = 'K'
@@ -40,15 +44,50 @@ const (
 	frameErrout  frameType = '2'
 	frameFault   frameType = 'F'
 	frameExit    frameType = 'X'
+	frameDone    frameType = 'D'
 )
 
 // maxFrame bounds a payload; streams are cut into pieces far below it, and the
 // longest told step is an overlay mount of one page of options.
 const maxFrame = 1 << 20
 
-type goMessage struct {
-	ID      string `json:"id"`
-	Explain bool   `json:"explain"`
+// operation is what a command asks of a monitor.
+type operation string
+
+const (
+	// opStart is the first request on the socket pair, and comes nowhere else.
+	opStart   operation = "start"
+	opAttach  operation = "attach"
+	opWait    operation = "wait"
+	opExec    operation = "exec"
+	opKill    operation = "kill"
+	opStop    operation = "stop"
+	opPause   operation = "pause"
+	opUnpause operation = "unpause"
+	opRename  operation = "rename"
+)
+
+// request is the payload of a Request frame; beside Op only what the operation
+// needs is set.
+type request struct {
+	Op operation `json:"op"`
+	// ID is the container to start.
+	ID string `json:"id,omitempty"`
+	// Explain asks for the steps.
+	Explain bool `json:"explain,omitempty"`
+	// Attach asks for output and Input says that there is input to come.
+	Attach bool `json:"attach,omitempty"`
+	Input  bool `json:"input,omitempty"`
+	// Size is that of the command's terminal.
+	Size *windowSize  `json:"size,omitempty"`
+	Exec *ExecOptions `json:"exec,omitempty"`
+	// Signal is the number of a signal to send; 0 is the container's own.
+	Signal int `json:"signal,omitempty"`
+	// Removing says that the container is stopped because it is to be removed.
+	Removing bool `json:"removing,omitempty"`
+	// Timeout is how many seconds stop waits; nil is the container's own.
+	Timeout *int   `json:"timeout,omitempty"`
+	Name    string `json:"name,omitempty"`
 }
 
 type startedMessage struct {
@@ -57,6 +96,12 @@ type startedMessage struct {
 
 type signalMessage struct {
 	Number int `json:"number"`
+}
+
+// windowSize is a terminal's size in characters (ioctl_tty(2), TIOCSWINSZ).
+type windowSize struct {
+	Height uint16 `json:"height"`
+	Width  uint16 `json:"width"`
 }
 
 type exitMessage struct {

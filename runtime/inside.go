@@ -49,6 +49,7 @@ func insideSteps(l Layout, host cgroups.Host, id string, config *configs.Config,
 	}
 	t.deviceNodes()
 	t.list = append(t.list, cgroups.DeviceSteps(host, l.CgroupPath(id), deviceRules(config))...)
+	t.terminal()
 	t.pivot()
 	t.names()
 	t.walls()
@@ -371,6 +372,24 @@ func deviceLinks() []deviceLink {
 	return links
 }
 
+// terminal: N is the first number that is free in the new /dev/pts.
+func (t *inside) terminal() {
+	if t.process.ConsoleSocket == nil {
+		return
+	}
+	t.add(steps.Step{
+		Kind: "terminal", Target: "/dev/console",
+		Why: "Open a pseudo-terminal in the container's own /dev/pts, show its one end as /dev/console, and send the other to the monitor, who is then what a screen and a keyboard would be.",
+		Call: []string{
+			`openat(AT_FDCWD, "/dev/console", O_RDONLY|O_CREAT|O_NOFOLLOW|O_CLOEXEC, 0666)`,
+			`mount("/dev/pts/0", "/dev/console", NULL, MS_BIND, NULL)`,
+			"setsid()", "ioctl(0, TIOCSCTTY, 0)",
+		},
+		Shell: []string{"touch /dev/console", "mount --bind /dev/pts/0 /dev/console", "setsid --ctty sh < /dev/pts/0 > /dev/pts/0 2>&1"},
+		See:   "tty; stty -a", Man: "pty(7), pts(4), ioctl_tty(2)",
+	})
+}
+
 func (t *inside) pivot() {
 	root := t.config.Rootfs
 	t.add(steps.Step{
@@ -610,18 +629,30 @@ func setprivList(caps []string) string {
 
 // execStep is what the word to begin sets off.
 func execStep(rootfs string, p *libcontainer.Process, pid int) steps.Step {
-	arguments, words := make([]string, len(p.Args)), make([]string, len(p.Args))
-	for i, a := range p.Args {
-		arguments[i], words[i] = steps.Quote(a), steps.ShellQuote(a)
-	}
 	return steps.Step{
 		Kind: "exec", Target: p.Args[0], Inside: true,
 		Why:   "Let the waiting init become the program: the same process, the same PID 1, a new text.",
-		Call:  []string{fmt.Sprintf("execve(%q, [%s], …)", programPath(rootfs, p), strings.Join(arguments, ", "))},
-		Shell: []string{"exec " + strings.Join(words, " ")},
+		Call:  []string{execCall(rootfs, p)},
+		Shell: []string{"exec " + shellWords(p.Args)},
 		See:   fmt.Sprintf("tr '\\0' ' ' < /proc/%d/cmdline", pid),
 		Man:   "execve(2)",
 	}
+}
+
+func execCall(rootfs string, p *libcontainer.Process) string {
+	arguments := make([]string, len(p.Args))
+	for i, a := range p.Args {
+		arguments[i] = steps.Quote(a)
+	}
+	return fmt.Sprintf("execve(%q, [%s], …)", programPath(rootfs, p), strings.Join(arguments, ", "))
+}
+
+func shellWords(args []string) string {
+	words := make([]string, len(args))
+	for i, a := range args {
+		words[i] = steps.ShellQuote(a)
+	}
+	return strings.Join(words, " ")
 }
 
 // programPath finds a program the way execvp(3) does: a name with no slash is

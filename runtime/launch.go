@@ -1,14 +1,12 @@
 package runtime
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,32 +16,22 @@ import (
 	"github.com/minidock/minidock/steps"
 )
 
-// Streams are the caller's ends of a container's standard streams.
-type Streams struct {
-	// In is nil where the container gets no input.
-	In       io.Reader
-	Out, Err io.Writer
-	// Tell, when not nil, hears the steps.
-	Tell func(steps.Record)
-	// Started, when not nil, is called once the program runs.
-	Started func()
-}
-
 // Run makes a container, has a monitor start it, and stays attached until it has
-// ended. It returns the container's exit status, or an error when the container
-// could not be made or started.
+// ended, unless told to detach. It returns the container's exit status, or an
+// error when the container could not be made or started; [ErrDetached] when the
+// user has left it running.
 func Run(l Layout, o Options, s Streams) (int, error) {
-	c, monitor, err := begin(l, o, s.Tell)
+	c, monitor, err := begin(l, o, s)
 	if err != nil {
 		return 0, explainDiskFull(err)
 	}
-	code, err := monitor.attach(c, s)
+	code, err := monitor.start(c, s)
 	return code, errors.Join(err, monitor.leave(l))
 }
 
 // begin makes a container, and a monitor that waits for the word to start it.
-func begin(l Layout, o Options, tell func(steps.Record)) (*Container, *monitorConn, error) {
-	d, err := draw(l, o, tell)
+func begin(l Layout, o Options, s Streams) (*Container, *monitorConn, error) {
+	d, err := draw(l, o, s.Tell)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -56,7 +44,7 @@ func begin(l Layout, o Options, tell func(steps.Record)) (*Container, *monitorCo
 	if err != nil {
 		return nil, nil, d.finish(err)
 	}
-	if err := d.finish(d.make()); err != nil {
+	if err := d.finish(d.makeAnd(s.Created)); err != nil {
 		monitor.over = true // It never had anything to do.
 		return nil, nil, errors.Join(err, monitor.leave(l))
 	}
@@ -69,17 +57,27 @@ type monitorConn struct {
 	out  frameWriter
 	// taken wakes pumpInput when the container has taken its last piece.
 	taken chan struct{}
-	// over says that the monitor has no more to say; ended is closed at its end.
-	over  bool
+	// over says that the monitor has no more to say; ended is closed at the end of
+	// one that is our child.
+	over bool
+	// heard says that the monitor has said something.
+	heard bool
 	ended chan struct{}
+	// detached says that the user has closed the connection.
+	detached atomic.Bool
 }
 
-// monitorFd is where the monitor finds its end of the connection.
-const monitorFd = 3
+// A monitor finds its end of the connection, and the container's lock, as these
+// file descriptors.
+const (
+	monitorFd = 3
+	lockFd    = 4
+)
 
 // launch forks a monitor, which waits to be told which container to run. It has
 // a session and a cgroup of its own: it outlives this command, the terminal and
-// the login.
+// the login. The container's lock is handed on with the fork (flock(2): it belongs
+// to the open file, not to a process), so nobody gets in between.
 func launch(d *draft) (*monitorConn, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
@@ -91,7 +89,7 @@ func launch(d *draft) (*monitorConn, error) {
 	cmd.Args = []string{title, "monitor", d.container.layout.Root}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	cmd.Dir = "/"
-	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.ExtraFiles = []*os.File{theirs, d.held.dir}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	step := steps.Step{
 		Kind: "monitor", Target: title,
@@ -104,7 +102,7 @@ func launch(d *draft) (*monitorConn, error) {
 	if err := d.ledger.Do(step, cmd.Start); err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
-	m := &monitorConn{conn: ours, out: frameWriter{w: ours}, taken: make(chan struct{}, 1), ended: make(chan struct{})}
+	m := newMonitorConn(ours)
 	go func() {
 		_ = cmd.Wait() // It has told us all there is to know.
 		close(m.ended)
@@ -112,10 +110,17 @@ func launch(d *draft) (*monitorConn, error) {
 	return m, nil
 }
 
+func newMonitorConn(conn *net.UnixConn) *monitorConn {
+	return &monitorConn{conn: conn, out: frameWriter{w: conn}, taken: make(chan struct{}, 1), ended: make(chan struct{})}
+}
+
 // leave ends the conversation. A monitor that said how its container ended ends
 // now, too: then the cgroup goes that it could not remove while it was in it.
 func (m *monitorConn) leave(l Layout) error {
 	err := m.conn.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // The user has detached.
+	}
 	if host, unknown := cgroups.Probe(); !m.over || unknown != nil || !host.Unified() {
 		return err // Elsewhere monitors have no group of their own.
 	}
@@ -152,115 +157,8 @@ func connOf(f *os.File) (*net.UnixConn, error) {
 	return conn.(*net.UnixConn), nil
 }
 
-// attach has the monitor start the container and passes output, input and
-// signals until it has ended.
-func (m *monitorConn) attach(c *Container, s Streams) (int, error) {
-	if err := m.out.sendJSON(frameGo, goMessage{ID: c.Config.ID, Explain: s.Tell != nil}); err != nil {
-		return 0, err
-	}
-	defer m.forwardSignals()()
-	for {
-		kind, payload, err := readFrame(m.conn)
-		m.over = err != nil || kind == frameFault || kind == frameExit
-		if err != nil {
-			return 0, explainLostMonitor(c, err)
-		}
-		if done, code, err := m.handle(kind, payload, s); done {
-			return code, err
-		}
-	}
-}
-
-// handle deals with one frame from the monitor; done says that it was the last.
-func (m *monitorConn) handle(kind frameType, payload []byte, s Streams) (done bool, code int, err error) {
-	switch kind {
-	case frameOutput:
-		_, err = s.Out.Write(payload)
-	case frameErrout:
-		_, err = s.Err.Write(payload)
-	case frameTold:
-		var told steps.Record
-		if err = json.Unmarshal(payload, &told); err == nil && s.Tell != nil {
-			s.Tell(told)
-		}
-	case frameStarted:
-		if s.Started != nil {
-			s.Started()
-		}
-		if s.In != nil {
-			go m.pumpInput(s.In)
-		}
-	case frameTaken:
-		m.taken <- struct{}{}
-	case frameFault:
-		var fault steps.Fault
-		if err = json.Unmarshal(payload, &fault); err == nil {
-			err = &fault
-		}
-		return true, 0, err
-	case frameExit:
-		var exit exitMessage
-		err = json.Unmarshal(payload, &exit)
-		return true, exit.Code, err
-	}
-	if err != nil {
-		return true, 0, fmt.Errorf("pass on the container's output: %w", err)
-	}
-	return false, 0, nil
-}
-
-// pumpInput copies our input to the container until it ends or nobody takes it.
-func (m *monitorConn) pumpInput(in io.Reader) {
-	buffer := make([]byte, 32<<10)
-	for {
-		n, err := in.Read(buffer)
-		if n > 0 {
-			if m.out.send(frameInput, buffer[:n]) != nil {
-				return
-			}
-			<-m.taken
-		}
-		if err != nil {
-			_ = m.out.send(frameEOF, nil)
-			return
-		}
-	}
-}
-
-// forwardSignals passes on what Docker passes on: everything but the signals
-// that speak of this process itself (its children, its pipes, its window, and
-// SIGURG, which Go's scheduler uses).
-func (m *monitorConn) forwardSignals() (stop func()) {
-	caught := make(chan os.Signal, 64)
-	signal.Notify(caught)
-	signal.Reset(unix.SIGCHLD, unix.SIGPIPE, unix.SIGWINCH, unix.SIGURG)
-	go func() {
-		for s := range caught {
-			if number := s.(syscall.Signal); !ownSignal(number) {
-				_ = m.out.sendJSON(frameSignal, signalMessage{Number: int(number)})
-			}
-		}
-	}()
-	return func() { signal.Stop(caught) }
-}
-
-func ownSignal(s syscall.Signal) bool {
-	return s == unix.SIGCHLD || s == unix.SIGPIPE || s == unix.SIGWINCH || s == unix.SIGURG
-}
-
-var errMonitorDied = errors.New("monitor died")
-
-// explainLostMonitor tells what became of a container whose monitor went away
-// in the middle of a conversation.
-func explainLostMonitor(c *Container, cause error) error {
-	fault := &steps.Fault{
-		Msg:  "the container's monitor died",
-		Hint: "See what became of the container with `minidock ps -a`; clean up with `minidock system cleanup`.",
-		Code: 125, Err: fmt.Errorf("%w: %w", errMonitorDied, cause),
-	}
-	if now, err := load(c.layout, c.Config.ID); err == nil && now.Running() {
-		fault.Msg += "; the container goes on running"
-		fault.Hint = "Stop and remove it with `minidock rm -f " + c.Config.Name + "`."
-	}
-	return fault
+// start has the monitor start the container, and passes output, input and signals
+// until it has ended, or detaches once it runs.
+func (m *monitorConn) start(c *Container, s Streams) (int, error) {
+	return m.converse(c, request{Op: opStart, ID: c.Config.ID, Attach: !s.Detach, Input: s.In != nil, Explain: s.Tell != nil}, s)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ func containerIDs(l Layout) ([]string, error) {
 // Find returns the container with this name, ID, or unambiguous prefix of an ID.
 func Find(l Layout, ref string) (*Container, error) {
 	if holder, err := os.Readlink(filepath.Join(l.Names(), filepath.Base(ref))); err == nil && ref == filepath.Base(ref) {
-		if c, err := loadSettled(l, filepath.Base(holder)); !errors.Is(err, fs.ErrNotExist) {
+		if c, err := loadSettled(l, filepath.Base(holder)); !errors.Is(err, fs.ErrNotExist) && (err != nil || c.Config.Name == ref) {
 			return c, err
 		}
 	}
@@ -86,31 +87,49 @@ func Find(l Layout, ref string) (*Container, error) {
 		found = c
 	}
 	if found == nil {
-		return nil, &steps.Fault{Msg: "No such container: " + ref, Hint: "List them with `minidock ps -a`.", Err: ErrNoContainer}
+		return nil, noContainer(ref)
 	}
 	return found, nil
 }
 
-// loadSettled loads a container, after finishing what a killed monitor of it
-// left undone, so that nobody ever reads a state that is not so any more.
+// loadSettled loads a container, after finishing what a killed monitor of it, or
+// a power cut, left undone, so that nobody ever reads a state that is not so any
+// more.
 func loadSettled(l Layout, id string) (*Container, error) {
 	c, err := load(l, id)
-	if err != nil || c.Live == nil || c.Running() {
+	if err != nil || c.Running() || c.settled() {
 		return c, err
 	}
 	held, err := tryLock(l, id)
 	if errors.Is(err, errBusy) {
-		return c, nil // Its monitor is writing the end at this moment.
+		return c, nil // Its monitor is writing the end at this moment, or waits for the next run.
 	}
 	if err != nil {
 		return c, err
 	}
 	defer held.release()
-	if c, err = load(l, id); err != nil || c.Live == nil {
+	if c, err = load(l, id); err != nil || c.Running() {
 		return c, err
+	}
+	if c.settled() {
+		_ = os.Remove(c.run()) // Locking made it.
+		return c, nil
 	}
 	return settle(c)
 }
+
+// settled says whether the last run of the container has been recorded and taken
+// back. A run that nobody recorded leaves a start without an end.
+func (c *Container) settled() bool { return c.Live == nil && !c.cut() }
+
+// cut says whether the last start has no end: the machine went down, or the
+// monitor and its state were lost.
+func (c *Container) cut() bool {
+	return c.Last != nil && (c.Exit == nil || c.Exit.StartedAt.Before(c.Last.StartedAt))
+}
+
+// unknownStatus is Docker's exit code where nobody saw the end.
+const unknownStatus = 255
 
 // settle records the end of a container whose monitor did not live to see it.
 func settle(c *Container) (*Container, error) {
@@ -118,19 +137,38 @@ func settle(c *Container) (*Container, error) {
 		if err := withLedger(c, remove); err != nil {
 			return nil, err
 		}
+		c.emit("destroy", nil)
 		return nil, fmt.Errorf("load container %s: %w", short(c.Config.ID), fs.ErrNotExist)
 	}
-	exit := Exit{
-		ExitCode: 255, Error: "exit status unknown: its monitor died", OOMKilled: c.Live.OOMKilled,
-		StartedAt: c.Live.StartedAt, FinishedAt: time.Now().UTC(),
-	}
-	if err := writeJSON(filepath.Join(c.dir(), exitFile), exit, true); err != nil {
-		return nil, err
+	if !c.recorded() {
+		if err := writeJSON(filepath.Join(c.dir(), exitFile), c.lostEnd(), true); err != nil {
+			return nil, err
+		}
+		c.emit("die", map[string]string{"exitCode": strconv.Itoa(unknownStatus)})
 	}
 	if err := withLedger(c, retire); err != nil {
 		return nil, err
 	}
 	return load(c.layout, c.Config.ID)
+}
+
+// recorded says whether the monitor got as far as to write the end down.
+func (c *Container) recorded() bool {
+	if c.Live != nil && !c.Live.Restarting {
+		return c.Exit != nil && !c.Exit.StartedAt.Before(c.Live.StartedAt)
+	}
+	return !c.cut()
+}
+
+func (c *Container) lostEnd() Exit {
+	exit := Exit{ExitCode: unknownStatus, Error: "exit status unknown: its monitor died", FinishedAt: time.Now().UTC()}
+	switch {
+	case c.Live != nil:
+		exit.StartedAt, exit.OOMKilled = c.Live.StartedAt, c.Live.OOMKilled
+	default:
+		exit.StartedAt, exit.Error = c.Last.StartedAt, "exit status unknown: the machine went down"
+	}
+	return exit
 }
 
 // withLedger opens a container's ledger for one act.

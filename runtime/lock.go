@@ -46,6 +46,10 @@ func tryLock(l Layout, id string) (*lock, error) {
 	return &lock{dir}, nil
 }
 
+// lockPatience is how long a command waits for another that works on the same
+// container; nothing but the monitor itself keeps a lock for longer.
+const lockPatience = 10 * time.Second
+
 // stale says whether the directory was removed and perhaps made again between
 // opening and locking it.
 func stale(dir *os.File, path string) bool {

@@ -46,6 +46,9 @@ type logStream struct {
 }
 
 func (l *logWriter) stream(name string) io.Writer {
+	if l == nil {
+		return io.Discard
+	}
 	s := &logStream{log: l, name: name}
 	l.streams = append(l.streams, s)
 	return s

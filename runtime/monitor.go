@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,21 +23,51 @@ import (
 )
 
 // monitor is the process that starts a container, waits for it, keeps its log,
-// and takes everything back when it has ended.
+// serves the commands that want something of it, and takes everything back when
+// it has ended.
 type monitor struct {
 	layout    Layout
 	container *Container
-	conn      *net.UnixConn
-	out       frameWriter
 	ledger    *steps.Ledger
 	held      *lock
 	host      cgroups.Host
-	group     *cgroups.Group // nil on a host without cgroup v2 controllers
-	inner     *libcontainer.Container
-	process   *libcontainer.Process
-	stdio     *stdio
-	log       *logWriter
+	socket    *net.UnixListener
+	callers   callers
+	restarts  restarts
+
+	// Of the present run:
+	group   *cgroups.Group // nil on a host without cgroup v2 controllers
+	inner   *libcontainer.Container
+	process *libcontainer.Process
+	stdio   *stdio
+	log     *logWriter
+
+	// entering is held for reading while a process joins the container.
+	entering sync.RWMutex
+
+	// serving counts the requests that have yet to be answered.
+	serving sync.WaitGroup
+
+	mu sync.Mutex // guards what follows, the container's state, and stdio
+	// turned is told of every change of phase.
+	turned   *sync.Cond
+	phase    phase
+	stopping bool
+	// wake is closed to end a back-off.
+	wake chan struct{}
 }
+
+// phase is how far a monitor has come with the present run.
+type phase int
+
+const (
+	starting phase = iota
+	running
+	ending
+	// resting is the time between two runs.
+	resting
+	over
+)
 
 // IsMonitor says whether this process was started by launch.
 func IsMonitor(args []string) bool {
@@ -43,9 +75,12 @@ func IsMonitor(args []string) bool {
 }
 
 // RunMonitor is the whole life of a monitor process. Whoever started it waits at
-// the other end of file descriptor 3.
+// the other end of file descriptor 3, and has left it the container's lock as
+// file descriptor 4.
 func RunMonitor(root string) error {
 	surviveSignals()
+	unix.CloseOnExec(monitorFd)
+	unix.CloseOnExec(lockFd)
 	conn, err := connOf(os.NewFile(monitorFd, "command"))
 	if err != nil {
 		return err
@@ -54,26 +89,35 @@ func RunMonitor(root string) error {
 	if err != nil {
 		return err
 	}
-	m := &monitor{layout: l, conn: conn}
-	order, err := m.awaitOrder()
+	order, err := readRequest(conn)
 	if errors.Is(err, io.EOF) {
 		return nil // The command gave up before it had a container.
 	}
 	if err != nil {
 		return err
 	}
-	// A command that is slow, or gone, must never hold up the container.
-	spool := newSpool(conn)
-	defer spool.close()
-	m.out.w = spool
-	exit, err := m.live(order)
-	if err != nil {
-		return m.out.sendJSON(frameFault, faultOf(err))
+	first := newCaller(conn, order)
+	defer first.spool.close()
+	m := newMonitor(l, &lock{os.NewFile(lockFd, "lock")})
+	m.callers.add(first)
+	defer m.held.release()
+	if err := m.open(order.ID); err != nil {
+		first.fault(err)
+		return nil
 	}
-	if err := m.out.sendJSON(frameExit, exitMessage{Code: exit.ExitCode}); !errors.Is(err, io.ErrClosedPipe) {
-		return err
-	}
+	go m.accept()
+	go m.hear(first)
+	m.live()
+	m.held.release()
+	m.callers.seeOff()
+	m.serving.Wait()
 	return nil
+}
+
+func newMonitor(l Layout, held *lock) *monitor {
+	m := &monitor{layout: l, held: held, wake: make(chan struct{})}
+	m.turned = sync.NewCond(&m.mu)
+	return m
 }
 
 // surviveSignals keeps a hang-up or a general SIGTERM from taking the monitor
@@ -83,62 +127,63 @@ func surviveSignals() {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
 }
 
-func (m *monitor) awaitOrder() (goMessage, error) {
-	var order goMessage
-	kind, payload, err := readFrame(m.conn)
-	if err != nil {
-		return order, err
+// open reads the container's state, and begins to listen.
+func (m *monitor) open(id string) (err error) {
+	if m.container, err = load(m.layout, id); err != nil {
+		return err
 	}
-	if kind != frameGo {
-		return order, fmt.Errorf("read order: unexpected frame %c", kind)
+	m.restarts.policy = m.container.Config.Restart
+	if m.ledger, err = steps.Open(m.layout.Ledger(id), m.callers.tell); err != nil {
+		return err
 	}
-	return order, json.Unmarshal(payload, &order)
+	if m.host, err = cgroups.Probe(); err != nil {
+		return err
+	}
+	return m.listen()
 }
 
-// live leads the container from its directory to its exit record.
-func (m *monitor) live(order goMessage) (exit Exit, err error) {
-	if err := m.open(order); err != nil {
-		return Exit{}, err
+// live leads the container from run to run, until there is no next one.
+func (m *monitor) live() {
+	for m.run() {
+		if !m.rest() {
+			break
+		}
 	}
-	defer m.held.release()
+	m.turn(over)
+	m.socket.Close()
+}
+
+// run leads the container from its directory to its exit record, and says
+// whether there is to be another run.
+func (m *monitor) run() (again bool) {
+	m.turn(starting)
 	startErr := m.start()
+	exit := Exit{}
 	if startErr == nil {
 		exit = m.wait()
 	} else {
 		exit = m.neverRan(startErr)
 	}
-	if err := errors.Join(m.record(exit), m.end()); err != nil {
-		return exit, errors.Join(startErr, err)
+	m.turn(ending)
+	again = startErr == nil && !m.stops() && m.restarts.next(exit.ExitCode, exit.FinishedAt.Sub(exit.StartedAt))
+	err := errors.Join(m.record(exit), m.end(again))
+	if again {
+		err = errors.Join(err, m.showRestarting())
 	}
-	return exit, startErr
+	m.callers.end(func(c *caller) {
+		switch err := errors.Join(startErr, err); {
+		case err != nil && c.asked.Op != opWait:
+			c.fault(err)
+		default:
+			c.exit(exit.ExitCode)
+		}
+	})
+	return again && err == nil
 }
-
-// open takes the container's lock, state and ledger.
-func (m *monitor) open(order goMessage) (err error) {
-	if m.held, err = takeLock(m.layout, order.ID, lockPatience); err != nil {
-		return err
-	}
-	if m.container, err = load(m.layout, order.ID); err != nil {
-		return err
-	}
-	var tell func(steps.Record)
-	if order.Explain {
-		tell = func(r steps.Record) { _ = m.out.sendJSON(frameTold, r) }
-	}
-	if m.ledger, err = steps.Open(m.layout.Ledger(order.ID), tell); err != nil {
-		return err
-	}
-	m.host, err = cgroups.Probe()
-	return err
-}
-
-// lockPatience is how long a command waits for another that works on the same
-// container; nothing but the monitor itself keeps a lock for longer.
-const lockPatience = 10 * time.Second
 
 // wait stays until init has ended, and says how.
 func (m *monitor) wait() Exit {
-	go m.serve()
+	m.turn(running)
 	stopWatching := m.watchMemory()
 	state, err := m.process.Wait()
 	stopWatching()
@@ -151,6 +196,10 @@ func (m *monitor) wait() Exit {
 	case err != nil:
 		exit.ExitCode, exit.Error = 255, "wait for container: "+err.Error()
 	}
+	m.container.emit("die", map[string]string{
+		"exitCode":     strconv.Itoa(exit.ExitCode),
+		"execDuration": strconv.Itoa(int(exit.FinishedAt.Sub(exit.StartedAt).Seconds())),
+	})
 	return exit
 }
 
@@ -161,28 +210,6 @@ func exitCode(state *os.ProcessState) int {
 		return 128 + int(status.Signal())
 	}
 	return status.ExitStatus()
-}
-
-// serve takes input and signals from the attached command until it goes away.
-func (m *monitor) serve() {
-	for {
-		kind, payload, err := readFrame(m.conn)
-		if err != nil {
-			m.stdio.endInput()
-			return
-		}
-		switch {
-		case kind == frameInput && m.stdio.pieces != nil:
-			m.stdio.pieces <- payload
-		case kind == frameEOF:
-			m.stdio.endInput()
-		case kind == frameSignal:
-			var s signalMessage
-			if json.Unmarshal(payload, &s) == nil {
-				_ = m.process.Signal(unix.Signal(s.Number))
-			}
-		}
-	}
 }
 
 // watchMemory notes an out-of-memory kill as soon as the kernel tells of it, so
@@ -197,8 +224,8 @@ func (m *monitor) watchMemory() (stop func()) {
 	go func() {
 		defer close(done)
 		for range kills {
-			m.container.Live.OOMKilled = true
-			_ = m.saveLive()
+			_ = m.change(func(live *Live) { live.OOMKilled = true })
+			m.container.emit("oom", nil)
 		}
 	}()
 	return func() { cancel(); <-done }
@@ -225,25 +252,112 @@ func (m *monitor) neverRan(cause error) Exit {
 
 // record keeps how the container ended, unless it is about to be removed.
 func (m *monitor) record(exit Exit) error {
+	m.container.Exit = &exit
 	if m.container.Config.AutoRemove {
 		return nil
 	}
 	return writeJSON(filepath.Join(m.container.dir(), exitFile), exit, true)
 }
 
-// end takes back what the start made; with --rm, the container too.
-func (m *monitor) end() error {
+// end takes back what the start made; with --rm, the container too. Between two
+// runs the monitor keeps its place: the lock, and the socket.
+func (m *monitor) end(again bool) error {
 	if m.log != nil {
 		_ = m.log.close(durable(!m.container.Config.AutoRemove))
 	}
-	return retire(m.container, m.ledger)
+	if !again {
+		return retire(m.container, m.ledger)
+	}
+	if err := rewind(m.container, m.ledger); err != nil {
+		return err
+	}
+	ledger, err := steps.Open(m.layout.Ledger(m.container.Config.ID), m.callers.tell)
+	if err != nil {
+		return err
+	}
+	m.ledger = ledger
+	return nil
+}
+
+// showRestarting comes before anyone hears that the run has ended.
+func (m *monitor) showRestarting() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.container.Live = &Live{Monitor: os.Getpid(), StartedAt: m.container.Live.StartedAt, Restarting: true}
+	return m.saveLive()
+}
+
+// rest waits until it is time for the next run; it says no when a user stops the
+// container meanwhile.
+func (m *monitor) rest() bool {
+	m.turn(resting)
+	timer := time.NewTimer(m.restarts.wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		if !m.stops() {
+			return true
+		}
+	case <-m.wake:
+	}
+	m.turn(ending)
+	m.callers.end(func(c *caller) { c.exit(m.container.Exit.ExitCode) })
+	_ = retire(m.container, m.ledger)
+	return false
+}
+
+// turn goes on to another phase.
+func (m *monitor) turn(to phase) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.phase = to
+	m.turned.Broadcast()
+}
+
+// stops says whether a user has stopped the container.
+func (m *monitor) stops() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stopping
+}
+
+// change writes a new live.json.
+func (m *monitor) change(how func(*Live)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	how(m.container.Live)
+	return m.saveLive()
 }
 
 func (m *monitor) saveLive() error {
 	return writeJSON(filepath.Join(m.container.run(), liveFile), m.container.Live, false)
 }
 
+// noteStart keeps what a reboot must not take.
+func (m *monitor) noteStart() error {
+	last := LastRun{StartedAt: m.container.Live.StartedAt, RestartCount: m.restarts.count}
+	return m.container.saveLast(last)
+}
+
+func (c *Container) saveLast(last LastRun) error {
+	c.Last = &last
+	return writeJSON(filepath.Join(c.dir(), lastFile), last, false)
+}
+
 func faultOf(err error) *steps.Fault {
 	err = explainDiskFull(err)
-	return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: steps.CodeOf(err, 125)}
+	return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: steps.CodeOf(err, 0)}
+}
+
+// readRequest reads the frame with which every conversation begins.
+func readRequest(conn io.Reader) (request, error) {
+	var r request
+	kind, payload, err := readFrame(conn)
+	if err != nil {
+		return r, err
+	}
+	if kind != frameRequest {
+		return r, fmt.Errorf("read request: unexpected frame %c", kind)
+	}
+	return r, json.Unmarshal(payload, &r)
 }

@@ -93,7 +93,7 @@ func reserveName(l Layout, ledger *steps.Ledger, name, id string) error {
 	}
 	target := filepath.Join("..", "containers", id)
 	return ledger.Do(steps.Step{
-		Kind: "name", Target: link + heldBy + id, Lifetime: steps.Kept,
+		Kind: kindName, Target: link + heldBy + id, Lifetime: steps.Kept,
 		Why:   "Take the container's name: making a symbolic link fails if the name is taken, so no two containers can get it, however close their start.",
 		Call:  []string{fmt.Sprintf("symlinkat(%q, AT_FDCWD, %q)", target, link)},
 		Shell: []string{"ln -s " + target + " " + link},
@@ -102,6 +102,9 @@ func reserveName(l Layout, ledger *steps.Ledger, name, id string) error {
 		Man:   "symlink(2)",
 	}, func() error {
 		err := os.Symlink(target, link)
+		if held, _ := os.Readlink(link); held == target {
+			return nil // Perhaps from a rename that was killed.
+		}
 		if errors.Is(err, fs.ErrExist) && abandoned(l, link) {
 			err = errors.Join(os.Remove(link), os.Symlink(target, link))
 		}
@@ -111,6 +114,9 @@ func reserveName(l Layout, ledger *steps.Ledger, name, id string) error {
 		return err
 	})
 }
+
+// kindName is the kind of the step that takes a name.
+const kindName steps.Kind = "name"
 
 // heldBy joins a name's link and its holder in a step's target, so that the
 // undo never takes a name that another container holds.
@@ -129,14 +135,31 @@ func undoName(target string) error {
 	return os.Remove(link)
 }
 
-// abandoned says whether the name's holder has no directory: a power cut took it.
+// abandoned says whether a name counts for nothing: a power cut took its holder,
+// or a rename was killed half-way and the holder has another name.
 func abandoned(l Layout, link string) bool {
-	holder, err := os.Readlink(link)
+	target, err := os.Readlink(link)
 	if err != nil {
 		return false
 	}
-	_, err = os.Stat(l.Container(filepath.Base(holder)))
-	return errors.Is(err, fs.ErrNotExist)
+	id := filepath.Base(target)
+	if _, err := os.Stat(l.Container(id)); errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	c, err := load(l, id)
+	return err == nil && c.Config.Name != filepath.Base(link) && !locked(l, id)
+}
+
+// strayNames lists the links that are abandoned.
+func strayNames(l Layout) []string {
+	entries, _ := os.ReadDir(l.Names()) // Where it is missing there are none.
+	var stray []string
+	for _, e := range entries {
+		if link := filepath.Join(l.Names(), e.Name()); abandoned(l, link) {
+			stray = append(stray, link)
+		}
+	}
+	return stray
 }
 
 func nameTaken(link string) error {
@@ -148,4 +171,27 @@ func nameTaken(link string) error {
 		Hint: "Remove it with `minidock rm " + name + "`, or choose another --name.",
 		Code: 125,
 	}
+}
+
+// rename gives the container another name: the new one is taken first, then it is
+// the container's, then the old one is given back. Whoever is killed in between
+// leaves a link that is not the container's name, which counts for nothing.
+func (c *Container) rename(ledger *steps.Ledger, name string) error {
+	old := c.Config.Name
+	if err := reserveName(c.layout, ledger, name, c.Config.ID); err != nil {
+		return err
+	}
+	c.Config.Name = name
+	if err := c.saveConfig(); err != nil {
+		c.Config.Name = old
+		return errors.Join(err, ledger.TakeBack(Undos(), kindName, c.nameTarget(name)))
+	}
+	err := ledger.TakeBack(Undos(), kindName, c.nameTarget(old))
+	c.emit("rename", map[string]string{"oldName": "/" + old})
+	return err
+}
+
+// nameTarget is the target of the step that took a name.
+func (c *Container) nameTarget(name string) string {
+	return filepath.Join(c.layout.Names(), name) + heldBy + c.Config.ID
 }

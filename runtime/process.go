@@ -46,27 +46,58 @@ func waiting(pid int) bool {
 
 // killWait sends SIGKILL to exactly this process and waits for its end.
 func killWait(pid int, start uint64, deadline time.Duration) error {
-	if !alive(pid, start) {
-		return nil
-	}
-	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("open process %d: %w", pid, err)
+	fd, err := openProcess(pid, start)
+	if err != nil || fd < 0 {
+		return err
 	}
 	defer unix.Close(fd)
-	// Between reading the start time and opening the pidfd the pid may have
-	// changed hands: look again, now that the pidfd pins it.
-	if !alive(pid, start) {
-		return nil
-	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("kill process %d: %w", pid, err)
+	if err := signalPidfd(fd, pid, unix.SIGKILL); err != nil {
+		return err
 	}
 	return waitPidfd(fd, deadline)
 }
+
+// signalProcess sends a signal to exactly this process; gone says that it has
+// ended.
+func signalProcess(pid int, start uint64, s unix.Signal) (gone bool, err error) {
+	fd, err := openProcess(pid, start)
+	if err != nil || fd < 0 {
+		return true, err
+	}
+	defer unix.Close(fd)
+	return false, signalPidfd(fd, pid, s)
+}
+
+func signalPidfd(fd, pid int, s unix.Signal) error {
+	if err := unix.PidfdSendSignal(fd, s, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("send signal %d to process %d: %w", s, pid, err)
+	}
+	return nil
+}
+
+// openProcess opens a pidfd of exactly this process; without an error it is -1
+// where the process has ended.
+func openProcess(pid int, start uint64) (int, error) {
+	if !alive(pid, start) {
+		return -1, nil
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open process %d: %w", pid, err)
+	}
+	// Between reading the start time and opening the pidfd the pid may have
+	// changed hands: look again, now that the pidfd pins it.
+	if !alive(pid, start) {
+		return -1, unix.Close(fd)
+	}
+	return fd, nil
+}
+
+// longestPoll keeps poll's argument within its 31 bits of milliseconds (poll(2)).
+const longestPoll = 24 * time.Hour
 
 // waitPidfd waits until the process behind a pidfd has ended (pidfd_open(2): it
 // then polls readable).
@@ -77,7 +108,7 @@ func waitPidfd(fd int, deadline time.Duration) error {
 		if left <= 0 {
 			return fmt.Errorf("wait for process: still there after %s", deadline)
 		}
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(min(left, longestPoll).Milliseconds())+1)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for process: %w", err)
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/minidock/minidock/cgroups"
 	"github.com/minidock/minidock/steps"
 )
@@ -15,18 +17,31 @@ func Remove(l Layout, ref string, force bool) error {
 	if err != nil {
 		return err
 	}
-	if c.Running() && !force {
+	if c.active() && !force {
 		return &steps.Fault{
-			Msg:  fmt.Sprintf("cannot remove container %q: container is running: stop the container before removing or force remove", "/"+c.Config.Name),
+			Msg:  fmt.Sprintf("cannot remove container %q: container is %s: %s", "/"+c.Config.Name, c.Status(), beforeRemoving(c)),
 			Hint: "Use `minidock rm -f " + c.Config.Name + "`.",
 		}
 	}
 	held, err := c.takeOver(force)
+	if errors.Is(err, errBusy) {
+		return busy(c)
+	}
 	if err != nil {
 		return fmt.Errorf("remove container %s: %w", c.Config.Name, err)
 	}
 	defer held.release()
-	return errors.Join(withLedger(c, remove), cgroups.RemoveUnused(l.Instance))
+	err = errors.Join(withLedger(c, remove), cgroups.RemoveUnused(l.Instance))
+	c.emit("destroy", nil)
+	return err
+}
+
+// beforeRemoving is Docker's advice for each state.
+func beforeRemoving(c *Container) string {
+	if c.Status() == "paused" {
+		return "unpause and then stop the container before removing or force remove"
+	}
+	return "stop the container before removing or force remove"
 }
 
 // takeOver takes the lock of a container that has ended, ending it with force. A
@@ -35,8 +50,8 @@ func Remove(l Layout, ref string, force bool) error {
 func (c *Container) takeOver(force bool) (*lock, error) {
 	end := time.Now().Add(lockPatience)
 	for {
-		if now, err := load(c.layout, c.Config.ID); err == nil && now.Running() && force {
-			if err := killWait(now.Live.Pid, now.Live.PidStart, lockPatience); err != nil {
+		if now, err := load(c.layout, c.Config.ID); err == nil && now.active() && force {
+			if err := now.killForGood(); err != nil {
 				return nil, err
 			}
 		}
@@ -45,6 +60,22 @@ func (c *Container) takeOver(force bool) (*lock, error) {
 			return held, err
 		}
 	}
+}
+
+// killForGood has the monitor kill the container, so that it is not started
+// again; should the monitor not answer, it is done without it.
+func (c *Container) killForGood() error {
+	monitor, err := c.reach()
+	if err != nil {
+		return err
+	}
+	defer monitor.conn.Close()
+	_ = monitor.conn.SetDeadline(time.Now().Add(lockPatience))
+	_, err = monitor.converse(c, request{Op: opStop, Signal: int(unix.SIGKILL), Removing: true}, Streams{KeepSignals: true})
+	if err != nil && c.Live.Pid != 0 {
+		return killWait(c.Live.Pid, c.Live.PidStart, lockPatience)
+	}
+	return nil
 }
 
 // lockStep is how long takeOver waits for the lock before it looks again.

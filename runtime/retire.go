@@ -13,7 +13,7 @@ import (
 
 // Undos collects every leaf's way of taking its objects back.
 func Undos() steps.Undos {
-	return steps.Merge(images.Undos(), cgroups.Undos(), steps.Undos{"name": undoName, "fifo": undoFile})
+	return steps.Merge(images.Undos(), cgroups.Undos(), steps.Undos{kindName: undoName, "fifo": undoFile})
 }
 
 func undoFile(path string) error {
@@ -30,6 +30,12 @@ func retire(c *Container, ledger *steps.Ledger) error {
 	if c.Config.AutoRemove {
 		return remove(c, ledger)
 	}
+	return errors.Join(rewind(c, ledger), os.RemoveAll(c.run()))
+}
+
+// rewind takes back what a run made, and keeps its story, but leaves the lock and
+// the monitor's socket where they are.
+func rewind(c *Container, ledger *steps.Ledger) error {
 	if err := ledger.Undo(Undos(), steps.Boot); err != nil {
 		return err
 	}
@@ -39,7 +45,7 @@ func retire(c *Container, ledger *steps.Ledger) error {
 	if err := ledger.Close(); err != nil {
 		return fmt.Errorf("close ledger: %w", err)
 	}
-	return errors.Join(undoFile(c.layout.Ledger(c.Config.ID).Boot), os.RemoveAll(c.run()))
+	return undoFile(c.layout.Ledger(c.Config.ID).Boot)
 }
 
 // remove takes back the whole container. config.json goes first: from then on

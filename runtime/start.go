@@ -27,12 +27,14 @@ func (m *monitor) start() (err error) {
 	if m.log, err = openLog(c.LogPath()); err != nil {
 		return err
 	}
-	if m.stdio, err = openStdio(m.ledger, c.run(), c.Config.Interactive); err != nil {
+	streams, err := openStdio(m.ledger, c.run(), c.Config.Interactive, c.Config.Tty)
+	if err != nil {
 		return err
 	}
+	m.use(streams)
 	defer func() {
 		if err != nil {
-			m.stdio.close()
+			streams.close()
 		}
 	}()
 	mount := images.Mount
@@ -73,7 +75,7 @@ func (m *monitor) makeGroup() (err error) {
 		return err
 	}
 	for _, warning := range m.group.Warnings(m.container.Config.Limits) {
-		_ = m.out.send(frameErrout, []byte("WARNING: "+warning+"\n"))
+		m.callers.pass(frameErrout, []byte("WARNING: "+warning+"\n"))
 	}
 	return nil
 }
@@ -90,6 +92,9 @@ func (m *monitor) startInit() error {
 		return fmt.Errorf("convert specification: %w", err)
 	}
 	m.process = processFor(spec.Process, m.stdio)
+	if size := m.callers.size(); size != nil {
+		m.process.ConsoleHeight, m.process.ConsoleWidth = size.Height, size.Width
+	}
 	told, err := m.ledger.Announce(insideSteps(m.layout, m.host, m.container.Config.ID, config, m.process))
 	if err != nil {
 		return err
@@ -101,7 +106,9 @@ func (m *monitor) startInit() error {
 	if err := errors.Join(err, told.End(err)); err != nil {
 		return explainStart(err)
 	}
-	m.stdio.handOver(m.log, &m.out)
+	if err := m.stdio.handOver(m.log, m.callers.pass); err != nil {
+		return m.abort(err)
+	}
 	return nil
 }
 
@@ -114,8 +121,8 @@ func processFor(p *specs.Process, s *stdio) *libcontainer.Process {
 		Capabilities: &configs.Capabilities{
 			Bounding: p.Capabilities.Bounding, Effective: p.Capabilities.Effective, Permitted: p.Capabilities.Permitted,
 		},
-		Stdin: s.theirs[0], Stdout: s.theirs[1], Stderr: s.theirs[2],
 	}
+	s.give(process)
 	for _, gid := range p.User.AdditionalGids {
 		process.AdditionalGroups = append(process.AdditionalGroups, int(gid))
 	}
@@ -135,15 +142,16 @@ func (m *monitor) execProgram() error {
 	if err != nil {
 		return m.abort(err)
 	}
-	m.container.Live = &Live{Pid: pid, PidStart: start, Monitor: os.Getpid(), StartedAt: time.Now().UTC()}
-	if err := m.saveLive(); err != nil {
+	c := m.container
+	c.Live = &Live{Pid: pid, PidStart: start, Monitor: os.Getpid(), StartedAt: time.Now().UTC()}
+	if err := errors.Join(m.saveLive(), m.noteStart()); err != nil {
 		return m.abort(err)
 	}
-	if err := m.ledger.Do(execStep(filepath.Join(m.container.dir(), "merged"), m.process, pid), m.inner.Exec); err != nil {
+	if err := m.ledger.Do(execStep(filepath.Join(c.dir(), "merged"), m.process, pid), m.inner.Exec); err != nil {
 		return m.abort(err)
 	}
-	// A command that is gone by now has no need to know.
-	_ = m.out.sendJSON(frameStarted, startedMessage{Pid: pid})
+	c.emit("start", nil)
+	m.callers.each(func(c *caller) { c.started(pid) })
 	return nil
 }
 

@@ -8,36 +8,57 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
 
 	"github.com/minidock/minidock/steps"
 )
 
-// stdio is the monitor's side of a container's standard streams.
+// stdio is the monitor's side of a process' standard streams.
 //
-// Output runs over two fifos that the container holds open for reading and
-// writing: should the monitor die, the container does not get SIGPIPE. Input, if
-// any, is a pipe of which only the monitor holds the writing end, so that the
-// container sees the end of its input.
+// A container's output runs over two fifos that it holds open for reading and
+// writing: should the monitor die, the container does not get SIGPIPE. Those of
+// an exec are pipes. Input, if any, is a pipe of which only the monitor holds the
+// writing end, so that the process sees the end of its input. A terminal takes
+// the place of all three.
 type stdio struct {
-	// theirs are the container's ends, closed once it has them.
-	theirs  [3]*os.File
-	readers [2]*os.File
+	// theirs are the process' ends, closed once it has them.
+	theirs [3]*os.File
+	// readers are where its output comes from, or its terminal alone.
+	readers []*os.File
 	input   *os.File
-	// pieces hands input over; nil is its end. The command sends one at a time,
-	// and the end behind the last.
-	pieces chan []byte
+	console *console
+	// pieces hands input over. A command sends one at a time, and the end behind
+	// the last.
+	pieces chan piece
+	// over is closed when nobody takes input any more.
+	over   chan struct{}
 	once   sync.Once
+	ended  sync.Once
 	copied sync.WaitGroup
 }
+
+// piece is a part of the input; without data it is the end.
+type piece struct {
+	data  []byte
+	taken func()
+}
+
+// maxPieces is how many commands may have input waiting before one more has to
+// wait for its turn.
+const maxPieces = 64
 
 // drainPatience bounds the wait for output after the container has ended. All
 // its processes are dead then and the fifos at their end, unless it gave one
 // away to a process outside.
 const drainPatience = 5 * time.Second
 
-func openStdio(ledger *steps.Ledger, dir string, interactive bool) (*stdio, error) {
-	s := &stdio{}
+// openStdio makes the streams of a container's first process.
+func openStdio(ledger *steps.Ledger, dir string, interactive, tty bool) (*stdio, error) {
+	if tty {
+		return openTerminal(interactive)
+	}
+	s := &stdio{over: make(chan struct{})}
 	if err := s.openInput(interactive); err != nil {
 		return nil, err
 	}
@@ -50,9 +71,41 @@ func openStdio(ledger *steps.Ledger, dir string, interactive bool) (*stdio, erro
 		if s.theirs[i+1], err = openFifo(path, unix.O_RDWR); err != nil {
 			return nil, err
 		}
-		if s.readers[i], err = openFifo(path, unix.O_RDONLY|unix.O_NONBLOCK); err != nil {
+		reader, err := openFifo(path, unix.O_RDONLY|unix.O_NONBLOCK)
+		if err != nil {
 			return nil, err
 		}
+		s.readers = append(s.readers, reader)
+	}
+	return s, nil
+}
+
+// openPipes makes the streams of a process that ends with the monitor's interest.
+func openPipes(interactive, tty bool) (*stdio, error) {
+	if tty {
+		return openTerminal(interactive)
+	}
+	s := &stdio{over: make(chan struct{})}
+	if err := s.openInput(interactive); err != nil {
+		return nil, err
+	}
+	for i := range 2 {
+		reader, writer, err := os.Pipe()
+		if err != nil {
+			return nil, fmt.Errorf("make output pipe: %w", err)
+		}
+		s.theirs[i+1], s.readers = writer, append(s.readers, reader)
+	}
+	return s, nil
+}
+
+func openTerminal(interactive bool) (s *stdio, err error) {
+	s = &stdio{over: make(chan struct{})}
+	if s.console, err = newConsole(); err != nil {
+		return nil, err
+	}
+	if interactive {
+		s.pieces = make(chan piece, maxPieces)
 	}
 	return s, nil
 }
@@ -66,8 +119,17 @@ func (s *stdio) openInput(interactive bool) (err error) {
 	if err != nil {
 		return fmt.Errorf("make input pipe: %w", err)
 	}
-	s.pieces = make(chan []byte, 2)
+	s.pieces = make(chan piece, maxPieces)
 	return nil
+}
+
+// give hands the process' ends to libcontainer.
+func (s *stdio) give(p *libcontainer.Process) {
+	if s.console != nil {
+		p.ConsoleSocket = s.console.theirs
+		return
+	}
+	p.Stdin, p.Stdout, p.Stderr = s.theirs[0], s.theirs[1], s.theirs[2]
 }
 
 func makeFifo(ledger *steps.Ledger, path string) error {
@@ -92,29 +154,42 @@ func openFifo(path string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// handOver closes the container's ends, which it has inherited by now, and
-// copies what it writes to the log and to the attached command.
-func (s *stdio) handOver(log *logWriter, out *frameWriter) {
+// handOver closes the process' ends, which it has inherited by now, and copies
+// what it writes to the log and to those who listen.
+func (s *stdio) handOver(log *logWriter, pass func(frameType, []byte)) error {
+	if s.console != nil {
+		terminal, err := s.console.receive()
+		if err != nil {
+			return err
+		}
+		s.readers, s.input = []*os.File{terminal}, terminal
+	}
 	for _, f := range s.theirs {
-		f.Close()
+		f.Close() // Of a nil file it is an error without effect.
 	}
-	if s.input != nil {
-		go s.feedInput(out)
+	if s.pieces != nil {
+		go s.feedInput()
 	}
-	for i, stream := range []struct {
+	streams := []struct {
 		name  string
 		frame frameType
-	}{{"stdout", frameOutput}, {"stderr", frameErrout}} {
+	}{{"stdout", frameOutput}, {"stderr", frameErrout}}
+	for i, reader := range s.readers {
+		stream := streams[i]
 		s.copied.Add(1)
 		go func() {
 			defer s.copied.Done()
-			copyOutput(s.readers[i], log.stream(stream.name), func(p []byte) { _ = out.send(stream.frame, p) })
+			copyOutput(reader, log.stream(stream.name), func(p []byte) { pass(stream.frame, p) })
 		}()
 	}
+	return nil
 }
 
+// outputBuffer is how much output is read at once: what a pipe holds (pipe(7)).
+const outputBuffer = 64 << 10
+
 func copyOutput(from io.Reader, log io.Writer, pass func([]byte)) {
-	buffer := make([]byte, 32<<10)
+	buffer := make([]byte, outputBuffer)
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
@@ -122,13 +197,16 @@ func copyOutput(from io.Reader, log io.Writer, pass func([]byte)) {
 			pass(buffer[:n])
 		}
 		if err != nil {
-			return
+			return // At the end, too: the last to have a terminal open is gone (EIO).
 		}
 	}
 }
 
 // drain waits until all output has been copied.
 func (s *stdio) drain() {
+	if s.console != nil {
+		s.console.release()
+	}
 	for _, r := range s.readers {
 		_ = r.SetReadDeadline(time.Now().Add(drainPatience))
 	}
@@ -138,35 +216,64 @@ func (s *stdio) drain() {
 
 // close closes what is still open; it is for a start that failed, too.
 func (s *stdio) close() {
+	s.ended.Do(func() { close(s.over) })
 	s.closeInput()
-	for _, f := range append(s.theirs[:], s.readers[:]...) {
+	if s.console != nil {
+		s.console.close()
+	}
+	for _, f := range append(s.theirs[:], s.readers...) {
 		if f != nil {
 			f.Close()
 		}
 	}
 }
 
-// feedInput writes what the attached command sends, and says after each piece
-// that it was taken. The command waits for that, so a container that does not
-// read holds up neither the monitor nor the signals behind the input.
-func (s *stdio) feedInput(out *frameWriter) {
-	for piece := range s.pieces {
-		if piece == nil {
-			s.closeInput()
-			continue
+// feedInput writes what attached commands send, and says after each piece that it
+// was taken. The command waits for that, so a container that does not read holds
+// up neither the monitor nor the signals behind the input.
+func (s *stdio) feedInput() {
+	for {
+		select {
+		case p := <-s.pieces:
+			s.feed(p)
+		case <-s.over:
+			return
 		}
-		if _, err := s.input.Write(piece); err != nil {
-			s.closeInput()
-		}
-		_ = out.send(frameTaken, nil)
+	}
+}
+
+func (s *stdio) feed(p piece) {
+	if p.data == nil {
+		s.closeInput()
+		return
+	}
+	if _, err := s.input.Write(p.data); err != nil {
+		s.closeInput()
+	}
+	p.taken()
+}
+
+// takeInput queues a piece; where there is no input it is dropped.
+func (s *stdio) takeInput(p piece) {
+	if s.pieces == nil {
+		p.taken()
+		return
+	}
+	s.queue(p)
+}
+
+func (s *stdio) queue(p piece) {
+	select {
+	case s.pieces <- p:
+	case <-s.over:
 	}
 }
 
 // endInput ends the input behind the pieces that are still on their way: the
-// command has no more, or is gone.
+// command has no more, or is gone. A terminal's input never ends.
 func (s *stdio) endInput() {
-	if s.pieces != nil {
-		s.pieces <- nil
+	if s.pieces != nil && s.console == nil {
+		s.queue(piece{})
 	}
 }
 

@@ -53,7 +53,7 @@ func CanRun(l Layout, o Options) error {
 // killed, removed all the same, and the error is ctx's cause.
 func Observe(ctx context.Context, l Layout, o Options, s Streams, w Watch) (Exit, error) {
 	o.AutoRemove = false // Else there would be no record of the end to read.
-	c, monitor, err := begin(l, o, s.Tell)
+	c, monitor, err := begin(l, o, s)
 	if err != nil {
 		return Exit{}, err
 	}
@@ -61,7 +61,7 @@ func Observe(ctx context.Context, l Layout, o Options, s Streams, w Watch) (Exit
 	started, ended := make(chan struct{}), make(chan error, 1)
 	s.Started = alsoClose(s.Started, started)
 	go func() {
-		_, err := monitor.attach(c, s)
+		_, err := monitor.start(c, s)
 		ended <- err
 	}()
 	err = w.follow(ctx, c, started, ended)

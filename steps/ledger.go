@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// Paths are the two files of one ledger; see the package comment.
+// Paths are the two files of one ledger; see the package comment. Steps whose
+// file has no name are told and not kept: their objects go with another's.
 type Paths struct {
 	Boot string
 	Kept string
@@ -207,7 +208,7 @@ func (t *lines) add(to Lifetime, entry line) error {
 // a container's start has some sixty steps that are told together.
 func (l *Ledger) write(text lines) error {
 	for t, lines := range text {
-		if len(lines) == 0 {
+		if len(lines) == 0 || l.path(Lifetime(t)) == "" {
 			continue
 		}
 		f, err := l.file(Lifetime(t))
@@ -225,16 +226,19 @@ func (l *Ledger) file(t Lifetime) (*os.File, error) {
 	if l.files[t] != nil {
 		return l.files[t], nil
 	}
-	path := l.paths.Boot
-	if t == Kept {
-		path = l.paths.Kept
-	}
-	f, err := openAppend(path)
+	f, err := openAppend(l.path(t))
 	if err != nil {
 		return nil, err
 	}
 	l.files[t] = f
 	return f, nil
+}
+
+func (l *Ledger) path(t Lifetime) string {
+	if t == Kept {
+		return l.paths.Kept
+	}
+	return l.paths.Boot
 }
 
 func openAppend(path string) (*os.File, error) {

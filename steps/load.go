@@ -51,6 +51,9 @@ func Load(paths Paths) ([]Record, error) {
 }
 
 func loadFile(path string) ([]Record, error) {
+	if path == "" {
+		return nil, nil
+	}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

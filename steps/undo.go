@@ -64,3 +64,17 @@ func (l *Ledger) Pending(undos Undos, lifetimes ...Lifetime) []Record {
 	}
 	return pending
 }
+
+// TakeBack takes one object back before its turn, and marks its step.
+func (l *Ledger) TakeBack(undos Undos, kind Kind, target string) error {
+	for _, r := range l.Pending(undos, Boot, Kept) {
+		if r.Kind != kind || r.Target != target {
+			continue
+		}
+		if err := undos[kind](target); err != nil {
+			return fmt.Errorf("undo %s %s: %w", kind, target, err)
+		}
+		return l.mark([]int{r.N}, line{Undone: true})
+	}
+	return nil
+}

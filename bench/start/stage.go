@@ -76,7 +76,7 @@ func (s *stage) env() []string { return append(os.Environ(), "MINIDOCK_ROOT="+s.
 // bundle makes a container without starting it, fills in the files that minidock
 // would have mounted, and writes down what it would have started.
 func (s *stage) bundle(ctx context.Context) error {
-	c, err := runtime.Create(s.layout, runtime.Options{Image: "busybox", Command: []string{"true"}, Name: "bundle"}, nil)
+	c, err := runtime.Create(s.layout, runtime.Options{Image: "busybox", Command: []string{"true"}, Name: "bundle"}, nil, nil)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -15,9 +16,19 @@ import (
 	"github.com/minidock/minidock/steps"
 )
 
-// runFlags are the flags that decide what a new container is. Names and words
-// are Docker's, but for --explain and --memory-high, which Docker has not.
+// runFlags are create's, and those that say how this command goes along with the
+// container.
 func runFlags() []cli.Flag {
+	return append(createFlags(),
+		&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "Run container in background and print container ID", DisableDefaultText: true},
+		detachKeysFlag(),
+		&cli.BoolFlag{Name: "sig-proxy", Usage: "Proxy received signals to the process", Value: true},
+	)
+}
+
+// createFlags are the flags that decide what a new container is. Names and words
+// are Docker's, but for --explain and --memory-high, which Docker has not.
+func createFlags() []cli.Flag {
 	return slices.Concat(
 		inCategory("", identityFlags()),
 		inCategory("Process:", processFlags()),
@@ -28,12 +39,15 @@ func runFlags() []cli.Flag {
 
 func identityFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "explain", Usage: "Tell every act on the kernel while doing it"},
+		&cli.StringFlag{Name: "cidfile", Usage: "Write the container ID to the file"},
+		explainFlag(),
 		&cli.StringFlag{Name: "hostname", Aliases: []string{"h"}, Usage: "Container host name"},
 		&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "Keep STDIN open even if not attached"},
 		list("label", "l", "Set meta data on a container"),
 		&cli.StringFlag{Name: "name", Usage: "Assign a name to the container"},
+		&cli.StringFlag{Name: "restart", Usage: "Restart policy to apply when a container exits: no, on-failure[:max-retries], always, unless-stopped"},
 		&cli.BoolFlag{Name: "rm", Usage: "Automatically remove the container when it exits"},
+		&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "Allocate a pseudo-TTY"},
 	}
 }
 
@@ -43,6 +57,8 @@ func processFlags() []cli.Flag {
 		list("env", "e", "Set environment variables"),
 		list("env-file", "", "Read in a file of environment variables"),
 		&cli.BoolFlag{Name: "init", Usage: "Run an init inside the container that forwards signals and reaps processes"},
+		&cli.StringFlag{Name: "stop-signal", Usage: "Signal to stop the container"},
+		&cli.IntFlag{Name: "stop-timeout", Usage: "Timeout (in seconds) to stop a container", DefaultText: strconv.Itoa(runtime.DefaultStopTimeout)},
 		list("ulimit", "", "Ulimit options"),
 		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "Username or UID (format: <name|uid>[:<group|gid>])"},
 		&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "Working directory inside the container"},
@@ -112,18 +128,24 @@ func runOptions(c *cli.Context) (runtime.Options, error) {
 		Image: c.Args().First(), Command: c.Args().Tail(),
 		Name: c.String("name"), Hostname: c.String("hostname"), Workdir: c.String("workdir"), User: c.String("user"),
 		EntrypointSet: c.IsSet("entrypoint"),
-		Interactive:   c.Bool("interactive"), AutoRemove: c.Bool("rm"), ReadOnly: c.Bool("read-only"),
+		Tty:           c.Bool("tty"), StopSignal: c.String("stop-signal"),
+		Interactive: c.Bool("interactive"), AutoRemove: c.Bool("rm"), ReadOnly: c.Bool("read-only"),
 		Init: c.Bool("init"), Privileged: c.Bool("privileged"),
 		CapAdd: c.StringSlice("cap-add"), CapDrop: c.StringSlice("cap-drop"), SecurityOpt: c.StringSlice("security-opt"),
 	}
 	if entrypoint := c.String("entrypoint"); entrypoint != "" {
 		o.Entrypoint = []string{entrypoint}
 	}
-	var errs [4]error
+	if c.IsSet("stop-timeout") {
+		seconds := c.Int("stop-timeout")
+		o.StopTimeout = &seconds
+	}
+	var errs [5]error
 	o.Env, errs[0] = environment(c.StringSlice("env-file"), c.StringSlice("env"), os.LookupEnv)
 	o.Labels, errs[1] = labels(c.StringSlice("label"))
 	o.Ulimits, errs[2] = ulimits(c.StringSlice("ulimit"))
 	o.Limits, errs[3] = limits(c)
+	o.Restart, errs[4] = runtime.ParseRestartPolicy(c.String("restart"))
 	return o, firstError(errs[:])
 }
 

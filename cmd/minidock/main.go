@@ -64,6 +64,17 @@ var version = "0.1.0-dev"
 func commands() []*cli.Command {
 	return []*cli.Command{
 		runCommand(),
+		createCommand(),
+		startCommand(),
+		attachCommand(),
+		execCommand(),
+		stopCommand(),
+		killCommand(),
+		restartCommand(),
+		pauseCommand(),
+		unpauseCommand(),
+		waitCommand(),
+		renameCommand(),
 		psCommand(),
 		inspectCommand(),
 		removeCommand(),

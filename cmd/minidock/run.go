@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -27,19 +28,72 @@ func runContainer(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	streams := runtime.Streams{Out: os.Stdout, Err: os.Stderr}
-	if options.Interactive {
-		streams.In = os.Stdin
+	detach := c.Bool("detach")
+	streams, err := streamsFor(c, layout, options.Interactive && !detach, options.Tty && !detach)
+	if err != nil {
+		return err
 	}
-	if c.Bool("explain") {
-		streams.Tell = newTeller(os.Stderr, layout).tell
+	streams.Detach, streams.KeepSignals = detach, !c.Bool("sig-proxy")
+	options.StdinOnce = streams.In != nil
+	id := ""
+	if streams.Created, err = cidFile(c.String("cidfile"), &id); err != nil {
+		return err
 	}
 	code, err := runtime.Run(layout, options, streams)
+	if err == nil && detach {
+		fmt.Println(id)
+	}
+	return outcome(code, err, 125)
+}
+
+func createCommand() *cli.Command {
+	return &cli.Command{
+		Name: "create", Usage: "Create a new container", ArgsUsage: "IMAGE [COMMAND] [ARG...]",
+		Flags: createFlags(), Action: createContainer,
+	}
+}
+
+func createContainer(c *cli.Context) error {
+	layout, err := layoutOf(c)
 	if err != nil {
-		return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: steps.CodeOf(err, 125), Err: err}
+		return err
 	}
-	if code != 0 {
-		return exitStatus(code)
+	options, err := runOptions(c)
+	if err != nil {
+		return err
 	}
+	options.StdinOnce = options.Interactive
+	id := ""
+	created, err := cidFile(c.String("cidfile"), &id)
+	if err != nil {
+		return err
+	}
+	if _, err := runtime.Create(layout, options, created, tellerOf(c, layout)); err != nil {
+		return outcome(0, err, 125)
+	}
+	fmt.Println(id)
 	return nil
+}
+
+// cidFile returns what notes a new container's ID: in a file, where one is asked
+// for, which must not be there yet.
+func cidFile(path string, id *string) (func(string) error, error) {
+	if path != "" {
+		if _, err := os.Lstat(path); err == nil {
+			return nil, &steps.Fault{
+				Msg:  "container ID file found, make sure the other container isn't running or delete " + path,
+				Hint: "Give --cidfile a file that is not there yet.", Code: 125,
+			}
+		}
+	}
+	return func(created string) error {
+		*id = created
+		if path == "" {
+			return nil
+		}
+		if err := os.WriteFile(path, []byte(created), 0o644); err != nil {
+			return fmt.Errorf("write container ID file: %w", err)
+		}
+		return nil
+	}, nil
 }

@@ -11,9 +11,10 @@ import (
 // (no-color.org) asks for plain text even there.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" {
-		return false
-	}
+	return ok && os.Getenv("NO_COLOR") == "" && hasTerminal(f)
+}
+
+func hasTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
 }

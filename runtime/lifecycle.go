@@ -1,0 +1,270 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minidock/minidock/cgroups"
+	"github.com/minidock/minidock/steps"
+)
+
+// Start starts a container that is not running, as [Run] does a new one. One that
+// runs already is no error, as in Docker; with streams to attach it is attached to.
+func Start(l Layout, ref string, s Streams) (int, error) {
+	c, err := Find(l, ref)
+	if err != nil {
+		return 0, err
+	}
+	switch c.Status() {
+	case "paused":
+		return 0, &steps.Fault{Msg: "cannot start a paused container, try unpause instead", Hint: "minidock unpause " + c.Config.Name}
+	case "running", "restarting":
+		if s.Detach {
+			return 0, nil
+		}
+		return Attach(l, ref, s)
+	}
+	monitor, err := c.begin(s.Tell)
+	if err != nil {
+		return 0, explainDiskFull(err)
+	}
+	code, err := monitor.start(c, s)
+	return code, errors.Join(err, monitor.leave(l))
+}
+
+// begin forks a monitor for a container that is there already.
+func (c *Container) begin(tell func(steps.Record)) (*monitorConn, error) {
+	d, err := c.lockStopped(tell)
+	if err != nil {
+		return nil, err
+	}
+	monitor, err := d.lead()
+	if err != nil {
+		undone := d.ledger.Undo(Undos(), steps.Boot)
+		err = errors.Join(err, undone, undoFile(c.layout.Ledger(c.Config.ID).Boot), os.RemoveAll(c.run()))
+	}
+	return monitor, errors.Join(err, d.release())
+}
+
+// lockStopped takes the lock and opens the ledger of a container that has no
+// monitor and does not run, and looks at it once more, now that nobody else can
+// change it.
+func (c *Container) lockStopped(tell func(steps.Record)) (*draft, error) {
+	held, err := takeLock(c.layout, c.Config.ID, lockPatience)
+	if errors.Is(err, errBusy) {
+		return nil, busy(c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	now, err := load(c.layout, c.Config.ID)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = noContainer(c.Config.Name)
+	case err == nil && now.Live != nil:
+		err = &steps.Fault{Msg: "container " + now.Config.Name + " was started by another command", Hint: "See `minidock ps`."}
+	}
+	var ledger *steps.Ledger
+	if err == nil {
+		ledger, err = steps.Open(c.layout.Ledger(c.Config.ID), tell)
+	}
+	if err != nil {
+		c.unlock(held)
+		return nil, err
+	}
+	return &draft{container: now, ledger: ledger, held: held}, nil
+}
+
+// lead forks the monitor.
+func (d *draft) lead() (*monitorConn, error) {
+	if err := d.ledger.Do(runDirectoryStep(d.container.run()), func() error { return nil }); err != nil {
+		return nil, err
+	}
+	if err := cgroups.AnnounceMove(d.ledger); err != nil {
+		return nil, err
+	}
+	return launch(d)
+}
+
+func noContainer(ref string) error {
+	return &steps.Fault{Msg: "No such container: " + ref, Hint: "List them with `minidock ps -a`.", Err: ErrNoContainer}
+}
+
+// Attach connects to a running container's streams, until it ends or the user
+// detaches. It returns the container's exit status.
+func Attach(l Layout, ref string, s Streams) (int, error) {
+	c, err := Find(l, ref)
+	if err != nil {
+		return 0, err
+	}
+	switch c.Status() {
+	case "running":
+	case "paused":
+		return 0, &steps.Fault{Msg: "You cannot attach to a paused container, unpause it first", Hint: "minidock unpause " + c.Config.Name}
+	case "restarting":
+		return 0, &steps.Fault{Msg: "You cannot attach to a restarting container, wait until it is running", Hint: "See `minidock ps -a`."}
+	default:
+		return 0, &steps.Fault{Msg: "You cannot attach to a stopped container, start it first", Hint: "minidock start -a " + c.Config.Name}
+	}
+	return c.ask(request{Op: opAttach, Attach: true, Input: s.In != nil, Explain: s.Tell != nil}, s)
+}
+
+// Exec runs another process in a running container, and returns its exit status.
+func Exec(l Layout, ref string, o ExecOptions, s Streams) (int, error) {
+	c, err := Find(l, ref)
+	if err != nil {
+		return 0, err
+	}
+	if !c.Running() {
+		return 0, notRunning(c)
+	}
+	s.Detach = o.Detach
+	return c.ask(request{Op: opExec, Exec: &o, Explain: s.Tell != nil}, s)
+}
+
+// ask sends one request to the container's monitor, and stays for the answer. A
+// monitor that is gone when the request comes has recorded the end.
+func (c *Container) ask(r request, s Streams) (int, error) {
+	monitor, err := c.reach()
+	if err != nil {
+		return 0, err
+	}
+	defer monitor.conn.Close()
+	code, err := monitor.converse(c, r, s)
+	if errors.Is(err, errMonitorDied) && !monitor.heard {
+		if now, loadErr := loadSettled(c.layout, c.Config.ID); loadErr == nil && !now.Running() {
+			return 0, notRunning(now)
+		}
+	}
+	return code, err
+}
+
+// act is for requests that have no streams.
+func (c *Container) act(r request, tell func(steps.Record)) error {
+	r.Explain = tell != nil
+	_, err := c.ask(r, Streams{Tell: tell, KeepSignals: true})
+	return err
+}
+
+// Stop ends a container: its stop signal (or signal, if not 0), timeout seconds of
+// patience (nil: the container's own; below 0: for ever), and then SIGKILL. A
+// container that does not run is no error.
+func Stop(l Layout, ref string, signal unix.Signal, timeout *int, tell func(steps.Record)) error {
+	c, err := Find(l, ref)
+	if err != nil || !c.active() {
+		return err
+	}
+	err = c.act(request{Op: opStop, Signal: int(signal), Timeout: timeout}, tell)
+	if errors.Is(err, errNotRunning) {
+		err = nil
+	}
+	return errors.Join(err, cgroups.RemoveUnused(l.Instance))
+}
+
+// active says whether a container runs, or is about to run again.
+func (c *Container) active() bool {
+	return c.Running() || c.Live != nil && c.Live.Restarting
+}
+
+// Kill sends a signal to a running container.
+func Kill(l Layout, ref string, signal unix.Signal, tell func(steps.Record)) error {
+	return onRunning(l, ref, "kill", request{Op: opKill, Signal: int(signal)}, tell)
+}
+
+// Pause freezes a running container.
+func Pause(l Layout, ref string, tell func(steps.Record)) error {
+	return onRunning(l, ref, "pause", request{Op: opPause}, tell)
+}
+
+// Unpause lets a paused container go on.
+func Unpause(l Layout, ref string, tell func(steps.Record)) error {
+	return onRunning(l, ref, "unpause", request{Op: opUnpause}, tell)
+}
+
+// onRunning asks something of a container, and says in Docker's words what could
+// not be done to which.
+func onRunning(l Layout, ref, verb string, r request, tell func(steps.Record)) error {
+	c, err := Find(l, ref)
+	if err != nil {
+		return err
+	}
+	if c.active() {
+		err = c.act(r, tell)
+	} else {
+		err = notRunning(c)
+	}
+	if err != nil {
+		return &steps.Fault{Msg: fmt.Sprintf("Cannot %s container: %s: %v", verb, ref, err), Hint: steps.HintOf(err), Err: err}
+	}
+	return nil
+}
+
+// Restart stops a container, if it runs, and starts it.
+func Restart(l Layout, ref string, signal unix.Signal, timeout *int, tell func(steps.Record)) error {
+	if err := Stop(l, ref, signal, timeout, tell); err != nil {
+		return err
+	}
+	if _, err := Start(l, ref, Streams{Detach: true, Tell: tell}); err != nil {
+		return err
+	}
+	c, err := Find(l, ref)
+	if err == nil {
+		c.emit("restart", nil)
+	}
+	return err
+}
+
+// Wait waits until a container does not run, and returns its exit status.
+func Wait(l Layout, ref string) (int, error) {
+	c, err := Find(l, ref)
+	if err != nil {
+		return 0, err
+	}
+	if c.active() {
+		code, err := c.ask(request{Op: opWait}, Streams{KeepSignals: true})
+		if !errors.Is(err, errNotRunning) {
+			return code, err
+		}
+		if c, err = Find(l, ref); err != nil {
+			return 0, err
+		}
+	}
+	if c.Exit == nil {
+		return 0, nil // Never started: as in Docker, there is nothing to wait for.
+	}
+	return c.Exit.ExitCode, nil
+}
+
+// Rename gives a container another name.
+func Rename(l Layout, ref, name string, tell func(steps.Record)) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	c, err := Find(l, ref)
+	if err != nil {
+		return err
+	}
+	if c.Config.Name == name {
+		return &steps.Fault{Msg: "Renaming a container with the same name as its current name", Hint: "Give another name."}
+	}
+	if c.active() {
+		return c.act(request{Op: opRename, Name: name}, tell)
+	}
+	d, err := c.lockStopped(tell)
+	if err != nil {
+		return err
+	}
+	defer d.container.unlock(d.held)
+	return errors.Join(d.container.rename(d.ledger, name), d.ledger.Close())
+}
+
+// unlock gives back the lock of a container that does not run, and the directory
+// that was made for locking.
+func (c *Container) unlock(held *lock) {
+	_ = os.Remove(c.run()) // One that holds something stays.
+	held.release()
+}
