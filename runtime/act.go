@@ -46,8 +46,12 @@ func (m *monitor) sendSignal(s unix.Signal) error {
 func (m *monitor) kill(s unix.Signal) error {
 	final := s == unix.SIGKILL || s == m.container.Config.stopSignal()
 	if final {
-		m.holdBack()
+		m.holdBack(true)
 	}
+	return m.killWith(s, final)
+}
+
+func (m *monitor) killWith(s unix.Signal, final bool) error {
 	if err := m.sendSignal(s); err != nil {
 		return err
 	}
@@ -73,11 +77,12 @@ func (m *monitor) current() Live {
 	return *m.container.Live
 }
 
-// holdBack keeps the restart policy from starting the container again.
-func (m *monitor) holdBack() {
+// holdBack keeps the restart policy from starting the container again; after the
+// next boot, too, if it is the user's will.
+func (m *monitor) holdBack(byUser bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.container.Last != nil {
+	if m.container.Last != nil && byUser {
 		last := *m.container.Last
 		last.StoppedByUser = true
 		_ = m.container.saveLast(last)
@@ -91,7 +96,7 @@ func (m *monitor) holdBack() {
 // stop ends the container: its stop signal, some patience, and then SIGKILL. It
 // returns when the end has been recorded and all is taken back.
 func (m *monitor) stop(asked request) error {
-	m.holdBack()
+	m.holdBack(!asked.Halting)
 	signal, timeout := m.container.Config.stopSignal(), m.container.Config.stopTimeout()
 	if asked.Signal != 0 {
 		signal = unix.Signal(asked.Signal)
@@ -99,9 +104,9 @@ func (m *monitor) stop(asked request) error {
 	if asked.Timeout != nil {
 		timeout = *asked.Timeout
 	}
-	err := m.kill(signal)
+	err := m.killWith(signal, true)
 	if err == nil && !m.endsWithin(timeout) {
-		err = m.kill(unix.SIGKILL)
+		err = m.killWith(unix.SIGKILL, true)
 	}
 	if err != nil && !errors.Is(err, errNotRunning) {
 		return err

@@ -66,6 +66,8 @@ type Live struct {
 // LastRun is what has to be known of a container's last start after a reboot.
 type LastRun struct {
 	StartedAt time.Time
+	// Boot names the boot of the machine in which it was.
+	Boot string
 	// RestartCount is how often the restart policy has started it since a user did.
 	RestartCount int
 	// StoppedByUser holds back the policy unless-stopped.

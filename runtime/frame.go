@@ -85,6 +85,9 @@ type request struct {
 	Signal int `json:"signal,omitempty"`
 	// Removing says that the container is stopped because it is to be removed.
 	Removing bool `json:"removing,omitempty"`
+	// Halting says that the machine goes down: a container that is stopped for it
+	// may come back after the next boot.
+	Halting bool `json:"halting,omitempty"`
 	// Timeout is how many seconds stop waits; nil is the container's own.
 	Timeout *int   `json:"timeout,omitempty"`
 	Name    string `json:"name,omitempty"`

@@ -335,7 +335,9 @@ func (m *monitor) saveLive() error {
 
 // noteStart keeps what a reboot must not take.
 func (m *monitor) noteStart() error {
-	last := LastRun{StartedAt: m.container.Live.StartedAt, RestartCount: m.restarts.count}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	last := LastRun{StartedAt: m.container.Live.StartedAt, Boot: bootID(), RestartCount: m.restarts.count}
 	return m.container.saveLast(last)
 }
 

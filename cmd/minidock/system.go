@@ -16,8 +16,23 @@ func systemCommand() *cli.Command {
 			Name: "cleanup", Usage: "Undo what dead processes left behind",
 			Flags:  []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "Only say what would be undone"}},
 			Action: cleanupSystem,
+		}, {
+			Name: "boot", Usage: "Start the containers whose restart policy brings them back after a reboot",
+			Action: func(c *cli.Context) error { return onAll(c, runtime.Boot) },
+		}, {
+			Name: "halt", Usage: "Stop all containers before the machine goes down; `system boot` may start them again",
+			Action: func(c *cli.Context) error { return onAll(c, runtime.Halt) },
 		}},
 	}
+}
+
+// onAll does something to all containers that it concerns, and prints their names.
+func onAll(c *cli.Context, do func(runtime.Layout, func(*runtime.Container)) error) error {
+	layout, err := layoutOf(c)
+	if err != nil {
+		return err
+	}
+	return do(layout, func(one *runtime.Container) { fmt.Println(one.Config.Name) })
 }
 
 func cleanupSystem(c *cli.Context) error {
