@@ -43,8 +43,6 @@ func (c *caller) answer(err error) {
 type callers struct {
 	mu   sync.Mutex
 	list map[*caller]bool
-	// leaving are those who have been told the end.
-	leaving []*caller
 }
 
 func (l *callers) add(c *caller) {
@@ -100,20 +98,14 @@ func (l *callers) end(say func(*caller)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.list {
-		if c.asked.Op == opStart || c.asked.Op == opAttach || c.asked.Op == opWait {
+		if c.follows() {
 			say(c)
 			delete(l.list, c)
-			l.leaving = append(l.leaving, c)
 		}
 	}
 }
 
-// seeOff waits until those who stayed until the end have heard it.
-func (l *callers) seeOff() {
-	l.mu.Lock()
-	leaving := l.leaving
-	l.mu.Unlock()
-	for _, c := range leaving {
-		c.spool.close()
-	}
+// follows says whether a command goes along with the container until it ends.
+func (c *caller) follows() bool {
+	return c.asked.Op == opStart || c.asked.Op == opAttach || c.asked.Op == opWait
 }

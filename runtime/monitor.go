@@ -45,7 +45,7 @@ type monitor struct {
 	// entering is held for reading while a process joins the container.
 	entering sync.RWMutex
 
-	// serving counts the requests that have yet to be answered.
+	// serving counts the commands that have yet to hear all.
 	serving sync.WaitGroup
 
 	mu sync.Mutex // guards what follows, the container's state, and stdio
@@ -109,7 +109,6 @@ func RunMonitor(root string) error {
 	go m.hear(first)
 	m.live()
 	m.held.release()
-	m.callers.seeOff()
 	m.serving.Wait()
 	return nil
 }
@@ -150,8 +149,11 @@ func (m *monitor) live() {
 		}
 	}
 	m.turn(over)
+	m.callers.end(m.tellEnd) // Who came after the last run had ended.
 	m.socket.Close()
 }
+
+func (m *monitor) tellEnd(c *caller) { c.exit(m.container.Exit.ExitCode) }
 
 // run leads the container from its directory to its exit record, and says
 // whether there is to be another run.
@@ -301,7 +303,7 @@ func (m *monitor) rest() bool {
 	case <-m.wake:
 	}
 	m.turn(ending)
-	m.callers.end(func(c *caller) { c.exit(m.container.Exit.ExitCode) })
+	m.callers.end(m.tellEnd)
 	_ = retire(m.container, m.ledger)
 	return false
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -49,14 +50,22 @@ func (m *monitor) accept() {
 			return
 		}
 		if err == nil {
-			go m.serve(conn)
+			m.serving.Add(1)
+			go func() {
+				defer m.serving.Done()
+				m.serve(conn)
+			}()
 		}
 	}
 }
 
 // serve fulfils one command's request.
 func (m *monitor) serve(conn *net.UnixConn) {
+	_ = conn.SetReadDeadline(time.Now().Add(lockPatience))
 	asked, err := readRequest(conn)
+	if err == nil {
+		err = conn.SetReadDeadline(time.Time{})
+	}
 	if err != nil {
 		conn.Close() // It went away, or speaks another protocol.
 		return
@@ -75,10 +84,7 @@ func (m *monitor) serve(conn *net.UnixConn) {
 	case opExec:
 		m.exec(c)
 	default:
-		m.serving.Add(1)
-		defer m.serving.Done()
 		c.answer(m.fulfil(asked))
-		c.spool.close()
 	}
 }
 
@@ -107,16 +113,18 @@ func (m *monitor) waitFor(c *caller) {
 		c.exit(unknownStatus)
 		return
 	}
+	m.mu.Lock()
 	m.callers.add(c)
+	late := m.phase == over
+	m.mu.Unlock()
+	if late {
+		m.callers.end(m.tellEnd)
+	}
 	m.hear(c)
 }
 
 // attach adds a command to those who see the output, and hears its input.
 func (m *monitor) attach(c *caller) {
-	if err := m.needRunning(); err != nil {
-		c.fault(err)
-		return
-	}
 	if m.standsIn() {
 		c.fault(&steps.Fault{
 			Msg:  "the container's monitor died: there is no output to attach to",
@@ -124,7 +132,10 @@ func (m *monitor) attach(c *caller) {
 		})
 		return
 	}
-	m.callers.add(c)
+	if err := m.join(c); err != nil {
+		c.fault(err)
+		return
+	}
 	defer m.callers.remove(c)
 	m.container.emit("attach", nil)
 	if c.asked.Size != nil {
@@ -132,6 +143,22 @@ func (m *monitor) attach(c *caller) {
 	}
 	c.started(m.current().Pid)
 	m.hear(c)
+}
+
+// join adds a command to those who will hear of the end of the present run.
+func (m *monitor) join(c *caller) error {
+	for {
+		if err := m.needRunning(); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		if m.phase == running {
+			m.callers.add(c)
+			m.mu.Unlock()
+			return nil
+		}
+		m.mu.Unlock()
+	}
 }
 
 // hear takes input, signals and sizes from a command until it goes away.

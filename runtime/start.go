@@ -151,7 +151,11 @@ func (m *monitor) execProgram() error {
 		return m.abort(err)
 	}
 	c.emit("start", nil)
-	m.callers.each(func(c *caller) { c.started(pid) })
+	m.callers.each(func(caller *caller) {
+		if caller.asked.Op == opStart {
+			caller.started(pid)
+		}
+	})
 	return nil
 }
 
