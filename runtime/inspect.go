@@ -3,6 +3,7 @@ package runtime
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,11 @@ type Inspection struct {
 	GraphDriver     GraphDriver
 	Mounts          []string
 	Config          ContainerConfig
-	Cgroup          *CgroupInspection `json:",omitempty"`
+	// SizeRw is the bytes of the container's own layer, SizeRootFs those of all
+	// that it sees; nil where nobody asked.
+	SizeRw     *int64            `json:",omitempty"`
+	SizeRootFs *int64            `json:",omitempty"`
+	Cgroup     *CgroupInspection `json:",omitempty"`
 }
 
 // StateInspection is Docker's State object.
@@ -46,7 +51,9 @@ type StateInspection struct {
 
 // HostConfig is Docker's HostConfig object, with what minidock knows of it.
 type HostConfig struct {
+	LogConfig                              LogConfigInspection
 	NetworkMode                            string
+	RestartPolicy                          RestartPolicy
 	AutoRemove, Privileged, ReadonlyRootfs bool
 	Init                                   *bool `json:",omitempty"`
 	CapAdd, CapDrop, SecurityOpt           []string
@@ -62,6 +69,12 @@ type HostConfig struct {
 	PidsLimit                              *int64
 }
 
+// LogConfigInspection is Docker's LogConfig object.
+type LogConfigInspection struct {
+	Type   string
+	Config map[string]string
+}
+
 // GraphDriver tells where the root file system's layers are.
 type GraphDriver struct {
 	Name string
@@ -73,8 +86,11 @@ type ContainerConfig struct {
 	Hostname, User, Image, WorkingDir string
 	AttachStdin, AttachStdout         bool
 	AttachStderr, OpenStdin, Tty      bool
+	StdinOnce                         bool
 	Env, Cmd                          []string
 	Labels                            map[string]string
+	StopSignal                        string `json:",omitempty"`
+	StopTimeout                       *int   `json:",omitempty"`
 }
 
 // CgroupInspection shows the container's group and its counters: live while it
@@ -102,6 +118,8 @@ func (c *Container) Status() string {
 // Inspect gathers what is known about a container.
 func Inspect(c *Container) (Inspection, error) {
 	cfg, dir := c.Config, c.dir()
+	lower := slices.Clone(cfg.Layers)
+	slices.Reverse(lower) // As overlayfs takes it: the topmost first.
 	i := Inspection{
 		ID: cfg.ID, Created: cfg.Created, Path: cfg.Args[0], Args: cfg.Args[1:],
 		State: c.state(), Image: cfg.ImageID,
@@ -109,38 +127,50 @@ func Inspect(c *Container) (Inspection, error) {
 		LogPath: c.LogPath(), Name: "/" + cfg.Name, Driver: "overlayfs", Platform: "linux",
 		HostConfig: hostConfigOf(cfg), Mounts: []string{},
 		GraphDriver: GraphDriver{Name: "overlayfs", Data: map[string]string{
-			"LowerDir": strings.Join(cfg.Layers, ":"), "UpperDir": filepath.Join(dir, "upper"),
+			"LowerDir": strings.Join(lower, ":"), "UpperDir": filepath.Join(dir, "upper"),
 			"WorkDir": filepath.Join(dir, "work"), "MergedDir": filepath.Join(dir, "merged"),
 		}},
 		Config: ContainerConfig{
 			Hostname: cfg.Hostname, User: cfg.User, Image: cfg.Image, WorkingDir: cfg.Workdir,
-			AttachStdin: cfg.Interactive, AttachStdout: true, AttachStderr: true, OpenStdin: cfg.Interactive,
+			AttachStdin: cfg.Interactive, AttachStdout: true, AttachStderr: true,
+			OpenStdin: cfg.Interactive, StdinOnce: cfg.StdinOnce, Tty: cfg.Tty,
 			Env: cfg.Env, Cmd: cfg.Args, Labels: cfg.Labels,
+			StopSignal: cfg.StopSignal, StopTimeout: cfg.StopTimeout,
 		},
+	}
+	if c.Last != nil {
+		i.RestartCount = c.Last.RestartCount
 	}
 	var err error
 	i.Cgroup, err = c.counters()
 	return i, err
 }
 
+// state is Docker's: one that waits for its restart counts as running, and its
+// last end is shown.
 func (c *Container) state() StateInspection {
-	s := StateInspection{Status: c.Status(), Running: c.Running()}
+	s := StateInspection{Status: c.Status()}
+	s.Paused, s.Restarting = s.Status == "paused", s.Status == "restarting"
+	s.Running = s.Paused || s.Restarting || s.Status == "running"
+	if c.Exit != nil {
+		s.StartedAt, s.FinishedAt = c.Exit.StartedAt, c.Exit.FinishedAt
+	}
 	switch {
-	case s.Running:
+	case s.Running && !s.Restarting:
 		s.Pid, s.StartedAt, s.OOMKilled = c.Live.Pid, c.Live.StartedAt, c.Live.OOMKilled
 		if !locked(c.layout, c.Config.ID) {
 			s.Error = "its monitor died: no log, and its exit status will be unknown"
 		}
 	case c.Exit != nil:
 		s.ExitCode, s.OOMKilled, s.Error = c.Exit.ExitCode, c.Exit.OOMKilled, c.Exit.Error
-		s.StartedAt, s.FinishedAt = c.Exit.StartedAt, c.Exit.FinishedAt
 	}
 	return s
 }
 
 func hostConfigOf(c Config) HostConfig {
 	h := HostConfig{
-		NetworkMode: "none", AutoRemove: c.AutoRemove, Privileged: c.Privileged, ReadonlyRootfs: c.ReadOnly,
+		LogConfig: c.Log.inspect(), RestartPolicy: c.Restart.inspect(),
+		NetworkMode: c.NetworkMode(), AutoRemove: c.AutoRemove, Privileged: c.Privileged, ReadonlyRootfs: c.ReadOnly,
 		CapAdd: c.CapAdd, CapDrop: c.CapDrop, SecurityOpt: c.SecurityOpt, Ulimits: c.Ulimits,
 		MaskedPaths: maskedPaths(), ReadonlyPaths: readonlyPaths(),
 		NanoCpus: c.Limits.NanoCPUs, CPUShares: c.Limits.CPUShares, CPUPeriod: c.Limits.CPUPeriod, CPUQuota: c.Limits.CPUQuota,
@@ -157,6 +187,19 @@ func hostConfigOf(c Config) HostConfig {
 		h.MaskedPaths, h.ReadonlyPaths = nil, nil
 	}
 	return h
+}
+
+// NetworkMode is the network that the container has: none, until there are others.
+func (Config) NetworkMode() string { return "none" }
+
+// inspect names the driver and the policy that nothing said stands for.
+func (l LogConfig) inspect() LogConfigInspection {
+	return LogConfigInspection{Type: firstOf(l.Driver, "json-file"), Config: mixLabels(l.Options, nil)}
+}
+
+func (p RestartPolicy) inspect() RestartPolicy {
+	p.Name = firstOf(p.Name, "no")
+	return p
 }
 
 // counters reads the group of a running container, or what was kept of it.

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -24,20 +23,7 @@ func List(l Layout) ([]*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []*Container
-	var errs []error
-	for _, id := range ids {
-		c, err := loadSettled(l, id)
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // Half made or half removed: no container.
-		case err != nil:
-			errs = append(errs, err)
-		default:
-			all = append(all, c)
-		}
-	}
-	sort.Slice(all, func(i, j int) bool { return all[i].Config.Created.After(all[j].Config.Created) })
-	return all, errors.Join(errs...)
+	return loadAll(l, ids)
 }
 
 func containerIDs(l Layout) ([]string, error) {

@@ -76,7 +76,7 @@ func listDemos(c *cli.Context) error {
 
 func runDemos(c *cli.Context, list []demo) error {
 	if c.NArg() > 0 {
-		return &steps.Fault{Msg: fmt.Sprintf("%q accepts no arguments.", c.Command.HelpName), Hint: "See '" + c.Command.HelpName + " --help'."}
+		return takesNoArguments(c)
 	}
 	settings, err := settingsOf(c)
 	if err != nil {

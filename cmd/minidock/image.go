@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/docker/go-units"
@@ -187,16 +186,9 @@ func matches(pattern string, i images.Image) bool {
 	return i.Name != "" && (byName || byRepository)
 }
 
-// listColumns are a table's fields with their headings, and the template that is
-// used where none is given.
-type listColumns struct {
-	headings map[string]string
-	standard string
-}
-
 func imageColumns() listColumns {
 	return listColumns{
-		headings: map[string]string{
+		headings: headings{
 			"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedSince": "CREATED",
 			"CreatedAt": "CREATED AT", "Size": "SIZE", "Containers": "CONTAINERS", "SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE",
 		},
@@ -207,17 +199,15 @@ func imageColumns() listColumns {
 func imageRow(i images.Image, whole bool) map[string]string {
 	id := i.ID
 	if !whole {
-		id = strings.TrimPrefix(id, "sha256:")[:12]
+		id = shortID(id)
 	}
 	row := map[string]string{
 		"Repository": i.Repository(), "Tag": i.Tag(), "Digest": "<none>", "ID": id,
 		"CreatedSince": "N/A", "CreatedAt": "N/A",
-		// Three digits, as Docker shows sizes.
-		"Size":       units.HumanSizeWithPrecision(float64(i.Size), 3),
-		"Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A",
+		"Size": humanSize(i.Size), "Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A",
 	}
 	if !i.Created.IsZero() {
-		row["CreatedSince"], row["CreatedAt"] = ago(i.Created), i.Created.Truncate(time.Second).Local().String()
+		row["CreatedSince"], row["CreatedAt"] = ago(i.Created), localTime(i.Created)
 	}
 	for _, field := range []string{"Repository", "Tag"} {
 		if row[field] == "" {
@@ -225,46 +215,6 @@ func imageRow(i images.Image, whole bool) map[string]string {
 		}
 	}
 	return row
-}
-
-// printRows prints rows as Docker's lists do: a table, a table of given columns,
-// a line of JSON each, or a line of a template each.
-func printRows(w io.Writer, format string, c listColumns, rows []map[string]string) error {
-	if format == "json" {
-		for _, row := range rows {
-			text, err := templateJSON(row)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(w, text)
-		}
-		return nil
-	}
-	format, isTable := strings.CutPrefix(format, "table")
-	isTable = isTable || format == ""
-	if format = strings.TrimSpace(format); format == "" {
-		format = c.standard
-	}
-	// Docker reads these two escapes, which a shell leaves as they are.
-	format = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(format) + "\n"
-	if !isTable {
-		return renderRows(w, format, rows)
-	}
-	// Docker's own layout: columns at least 10 wide and 3 spaces apart.
-	table := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
-	if err := renderRows(table, format, append([]map[string]string{c.headings}, rows...)); err != nil {
-		return err
-	}
-	return table.Flush()
-}
-
-func renderRows(w io.Writer, format string, rows []map[string]string) error {
-	for _, row := range rows {
-		if err := renderTemplate(w, format, row); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func removeImageCommand() *cli.Command {
@@ -317,37 +267,6 @@ func imageUsers(l runtime.Layout, imageID string) ([]images.User, error) {
 		}
 	}
 	return users, nil
-}
-
-func inspectImageCommand() *cli.Command {
-	return &cli.Command{
-		Name: "inspect", Usage: "Display detailed information on one or more images", ArgsUsage: "IMAGE [IMAGE...]",
-		Flags:  []cli.Flag{&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "Format output using a Go template: 'json' or a `TEMPLATE`"}},
-		Action: inspectImages,
-	}
-}
-
-// inspectImages prints what it finds even when some are not found, as Docker
-// does; the first error follows.
-func inspectImages(c *cli.Context) error {
-	if c.NArg() == 0 {
-		return needsArguments(c, "at least 1 argument")
-	}
-	layout, err := layoutOf(c)
-	if err != nil {
-		return err
-	}
-	store := images.Open(layout.Root)
-	found := []any{}
-	var errs []error
-	for _, ref := range c.Args().Slice() {
-		image, err := inspectImage(store, ref)
-		if err == nil {
-			found = append(found, image)
-		}
-		errs = append(errs, err)
-	}
-	return firstError(append(errs, printInspected(os.Stdout, found, c.String("format"))))
 }
 
 // imageInspect has the fields of Docker's image inspect, in its order.

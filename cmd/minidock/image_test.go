@@ -32,7 +32,7 @@ func TestTheListOfImagesIsDockers(t *testing.T) {
 			"localhost:5000/team/app   1.0       0123456789ab   3 hours ago   1.98MB\n" +
 			"<none>                    <none>    0123456789ab   N/A           1.98MB\n",
 		"table":                          "REPOSITORY                TAG       IMAGE ID       CREATED       SIZE\n" + "localhost:5000/team/app   1.0       0123456789ab   3 hours ago   1.98MB\n" + "<none>                    <none>    0123456789ab   N/A           1.98MB\n",
-		`table {{.ID}}\t{{lower .Size}}`: "IMAGE ID       size\n0123456789ab   1.98mb\n0123456789ab   1.98mb\n",
+		`table {{.ID}}\t{{lower .Size}}`: "IMAGE ID       SIZE\n0123456789ab   1.98mb\n0123456789ab   1.98mb\n",
 		`{{.Repository}}:{{.Tag}}`:       "localhost:5000/team/app:1.0\n<none>:<none>\n",
 		`{{.Tag}}\n{{.Digest}}`:          "1.0\n<none>\n<none>\n<none>\n",
 	} {

@@ -34,6 +34,10 @@ func run(args []string, errOut io.Writer) int {
 	// Some libraries log what they also return: only this package prints.
 	logrus.SetOutput(io.Discard)
 	app := application()
+	if len(args) > 1 && args[1] == completeVerb {
+		complete(os.Stdout, app, args[2:])
+		return 0
+	}
 	args, err := normalise(app, args)
 	if err == nil {
 		err = app.Run(args)
@@ -49,12 +53,12 @@ func application() *cli.App {
 	return &cli.App{
 		Name: "minidock", Usage: "a container runtime that explains itself",
 		Version: version, HideHelpCommand: true, DisableSliceFlagSeparator: true,
-		EnableBashCompletion: true, Suggest: true,
+		Suggest:        true,
 		ExitErrHandler: func(*cli.Context, error) {},
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "root", Usage: "keep state in `DIR`", Value: runtime.DefaultRoot, EnvVars: []string{"MINIDOCK_ROOT"}},
 		},
-		Commands: commands(),
+		Commands: allCommands(),
 	}
 }
 
@@ -85,6 +89,7 @@ func commands() []*cli.Command {
 		demoCommand(),
 		doctorCommand(),
 		systemCommand(),
+		completionCommand(),
 	}
 }
 

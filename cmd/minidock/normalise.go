@@ -24,7 +24,7 @@ import (
 // Docker's exit status 125.
 func normalise(app *cli.App, argv []string) ([]string, error) {
 	prepare(app)
-	if len(argv) < 2 || completes(app, argv) {
+	if len(argv) < 2 {
 		return argv, nil
 	}
 	p := parser{out: []string{argv[0]}}
@@ -45,11 +45,6 @@ func hideHelp(commands []*cli.Command) {
 		c.HideHelpCommand = true
 		hideHelp(c.Subcommands)
 	}
-}
-
-// completes tells a shell's question for completions, which cli answers.
-func completes(app *cli.App, argv []string) bool {
-	return app.EnableBashCompletion && argv[len(argv)-1] == "--generate-bash-completion" && !slices.Contains(argv, "--")
 }
 
 // level is one command of a command line, as in "minidock image import".

@@ -41,7 +41,7 @@ func sample(got *parsed) *cli.App {
 		return nil
 	}
 	return &cli.App{
-		Name: "minidock", HideHelpCommand: true, DisableSliceFlagSeparator: true, EnableBashCompletion: true,
+		Name: "minidock", HideHelpCommand: true, DisableSliceFlagSeparator: true,
 		Writer: io.Discard, ErrWriter: io.Discard, ExitErrHandler: func(*cli.Context, error) {},
 		Flags: []cli.Flag{&cli.StringFlag{Name: "root"}, &cli.BoolFlag{Name: "debug", Aliases: []string{"D"}}},
 		Commands: []*cli.Command{
@@ -194,15 +194,6 @@ func TestHelpEndsTheReading(t *testing.T) {
 		if err != nil || strings.Join(got, " ") != want {
 			t.Errorf("%s: %q, %v", line, got, err)
 		}
-	}
-}
-
-func TestCompletionReachesTheShell(t *testing.T) {
-	var none parsed
-	line := []string{"minidock", "run", "--na", "--generate-bash-completion"}
-	got, err := normalise(sample(&none), line)
-	if err != nil || !slices.Equal(got, line) {
-		t.Errorf("%q, %v", got, err)
 	}
 }
 

@@ -26,6 +26,9 @@ const (
 	Overlay    Need = "overlay"
 	Seccomp    Need = "seccomp"
 	Strace     Need = "strace"
+	Fish       Need = "fish"
+	Groff      Need = "groff"
+	Zsh        Need = "zsh"
 	// CgroupV2 is a pure cgroup v2 host with the cpu, memory and pids controllers.
 	CgroupV2 Need = "cgroupv2"
 	// CgroupV1 is a host whose controllers are on version 1.
@@ -83,9 +86,9 @@ func missing(n Need) string {
 		return unless(overlay(), "kernel without overlayfs")
 	case Seccomp:
 		return unless(exists("/proc/sys/kernel/seccomp/actions_avail"), "kernel without seccomp filters")
-	case Strace:
-		_, err := exec.LookPath("strace")
-		return unless(err == nil, "strace is not installed")
+	case Strace, Fish, Groff, Zsh:
+		_, err := exec.LookPath(string(n))
+		return unless(err == nil, string(n)+" is not installed")
 	case CgroupV2:
 		return unless(controllers("cpu", "memory", "pids"), "needs cgroup v2 with the cpu, memory and pids controllers (the lab VM has it)")
 	case CgroupV1:
