@@ -21,7 +21,7 @@ func Boot(l Layout, started func(*Container)) error {
 	all, err := List(l)
 	errs := []error{err}
 	for _, c := range all {
-		if c.active() || c.Last == nil || c.Last.Boot == bootID() || !c.Config.Restart.wantsAfterBoot(*c.Last, c.Exit) {
+		if c.Started() || c.Last == nil || c.Last.Boot == bootID() || !c.Config.Restart.wantsAfterBoot(*c.Last, c.Exit) {
 			continue
 		}
 		if _, err := Start(l, c.Config.ID, Streams{Detach: true}); err != nil {
@@ -41,7 +41,7 @@ func Halt(l Layout, stopped func(*Container)) error {
 	var group sync.WaitGroup
 	errs := []error{err}
 	for _, c := range all {
-		if !c.active() {
+		if !c.Started() {
 			continue
 		}
 		group.Go(func() {

@@ -101,8 +101,11 @@ const (
 	storyFile  = "story.json"
 )
 
-// LogPath is the container's json-file log.
+// LogPath is the container's json-file log, or empty where it keeps none.
 func (c *Container) LogPath() string {
+	if !c.Config.Log.readable() {
+		return ""
+	}
 	return filepath.Join(c.dir(), c.Config.ID+"-json.log")
 }
 

@@ -150,6 +150,9 @@ func (c *Config) check() error {
 	if c.Init && tiniPath() == "" {
 		return &steps.Fault{Msg: "--init needs tini-static, which is not installed", Hint: "Install it: apt-get install tini", Code: 125}
 	}
+	if err := c.Log.check(); err != nil {
+		return err
+	}
 	if _, err := capabilitiesOf(c.CapAdd, c.CapDrop, c.Privileged); err != nil {
 		return err
 	}

@@ -155,7 +155,7 @@ func (c *Container) act(r request, tell func(steps.Record)) error {
 // container that does not run is no error.
 func Stop(l Layout, ref string, signal unix.Signal, timeout *int, tell func(steps.Record)) error {
 	c, err := Find(l, ref)
-	if err != nil || !c.active() {
+	if err != nil || !c.Started() {
 		return err
 	}
 	err = c.act(request{Op: opStop, Signal: int(signal), Timeout: timeout}, tell)
@@ -163,11 +163,6 @@ func Stop(l Layout, ref string, signal unix.Signal, timeout *int, tell func(step
 		err = nil
 	}
 	return errors.Join(err, cgroups.RemoveUnused(l.Instance))
-}
-
-// active says whether a container runs, or is about to run again.
-func (c *Container) active() bool {
-	return c.Running() || c.Live != nil && c.Live.Restarting
 }
 
 // Kill sends a signal to a running container.
@@ -192,7 +187,7 @@ func onRunning(l Layout, ref, verb string, r request, tell func(steps.Record)) e
 	if err != nil {
 		return err
 	}
-	if c.active() {
+	if c.Started() {
 		err = c.act(r, tell)
 	} else {
 		err = notRunning(c)
@@ -224,7 +219,7 @@ func Wait(l Layout, ref string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if c.active() {
+	if c.Started() {
 		code, err := c.ask(request{Op: opWait}, Streams{KeepSignals: true})
 		if !errors.Is(err, errNotRunning) {
 			return code, err
@@ -251,7 +246,7 @@ func Rename(l Layout, ref, name string, tell func(steps.Record)) error {
 	if c.Config.Name == name {
 		return &steps.Fault{Msg: "Renaming a container with the same name as its current name", Hint: "Give another name."}
 	}
-	if c.active() {
+	if c.Started() {
 		return c.act(request{Op: opRename, Name: name}, tell)
 	}
 	d, err := c.lockStopped(tell)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,15 +13,36 @@ import (
 	"pgregory.net/rapid"
 )
 
-func testLog(t testing.TB) (*logWriter, string) {
+// testContainer has a state directory of its own and these log options.
+func testContainer(t testing.TB, options ...string) *Container {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "x-json.log")
-	l, err := openLog(path)
+	dir := t.TempDir()
+	c := &Container{layout: Layout{Root: filepath.Join(dir, "root"), Run: filepath.Join(dir, "run"), Instance: "test"}}
+	c.Config = Config{ID: "x", Name: "x", Args: []string{"x"}, Log: LogConfig{Options: map[string]string{}}}
+	for _, o := range options {
+		name, value, _ := strings.Cut(o, "=")
+		c.Config.Log.Options[name] = value
+	}
+	if err := os.MkdirAll(c.dir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func openTestLog(t testing.TB, c *Container) *logWriter {
+	t.Helper()
+	l, err := openLog(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.now = func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 123456789, time.UTC) }
-	return l, path
+	return l
+}
+
+func testLog(t testing.TB) (*logWriter, string) {
+	t.Helper()
+	c := testContainer(t)
+	return openTestLog(t, c), c.LogPath()
 }
 
 func read(t testing.TB, path string) string {
@@ -58,22 +80,57 @@ func write(t testing.TB, w interface{ Write([]byte) (int, error) }, text string)
 	}
 }
 
+// The lengths are those of a Docker engine: the newline counts.
 func TestLongLineIsCutAt16KiB(t *testing.T) {
+	for length, want := range map[int][]int{
+		maxLogLine - 1:   {maxLogLine},
+		maxLogLine:       {maxLogLine, 1},
+		maxLogLine + 1:   {maxLogLine, 2},
+		2 * maxLogLine:   {maxLogLine, maxLogLine, 1},
+		2*maxLogLine + 5: {maxLogLine, maxLogLine, 6},
+	} {
+		l, path := testLog(t)
+		write(t, l.stream("stdout"), strings.Repeat("x", length)+"\n")
+		if err := l.close(false); err != nil {
+			t.Fatal(err)
+		}
+		var lengths []int
+		for line := range strings.Lines(read(t, path)) {
+			e, err := parseAny([]byte(line))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lengths = append(lengths, len(e.text))
+		}
+		if !slices.Equal(lengths, want) {
+			t.Errorf("%d bytes are kept in parts of %v", length, lengths)
+		}
+	}
+}
+
+// All parts of a line bear the time of the first.
+func TestPartsOfALineHaveOneTime(t *testing.T) {
 	l, path := testLog(t)
-	write(t, l.stream("stdout"), strings.Repeat("x", 2*maxLogLine+5)+"\n")
+	second := 0
+	l.now = func() time.Time { second++; return time.Date(2026, 1, 1, 0, 0, second, 0, time.UTC) }
+	s := l.stream("stdout")
+	for range 3 {
+		write(t, s, strings.Repeat("x", maxLogLine))
+	}
+	write(t, s, "end\nnext\n")
 	if err := l.close(false); err != nil {
 		t.Fatal(err)
 	}
-	var lengths []int
-	for _, line := range strings.Split(strings.TrimSpace(read(t, path)), "\n") {
-		var e logEntry
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
+	var times []string
+	for line := range strings.Lines(read(t, path)) {
+		e, err := parseAny([]byte(line))
+		if err != nil {
 			t.Fatal(err)
 		}
-		lengths = append(lengths, len(e.Log))
+		times = append(times, string(e.stamp[17:19]))
 	}
-	if len(lengths) != 3 || lengths[0] != maxLogLine || lengths[1] != maxLogLine || lengths[2] != 6 {
-		t.Errorf("pieces of %v bytes", lengths)
+	if want := []string{"01", "01", "01", "01", "04"}; !slices.Equal(times, want) {
+		t.Errorf("seconds %v, not %v", times, want)
 	}
 }
 
@@ -96,11 +153,11 @@ func TestLogLosesAndDoublesNothing(t *testing.T) {
 		}
 		var got bytes.Buffer
 		for dec := json.NewDecoder(strings.NewReader(read(t, path))); dec.More(); {
-			var e logEntry
+			var e struct{ Log string }
 			if err := dec.Decode(&e); err != nil {
 				r.Fatal(err)
 			}
-			if len(e.Log) > maxLogLine+1 {
+			if len(e.Log) > maxLogLine {
 				r.Fatalf("an entry of %d bytes", len(e.Log))
 			}
 			got.WriteString(e.Log)

@@ -48,7 +48,8 @@ type Ulimit struct {
 type LogConfig struct {
 	// Driver is "json-file" or "none"; empty means json-file.
 	Driver string
-	// Options are the driver's: max-size and max-file of json-file.
+	// Options are the driver's; json-file has max-size, max-file, labels, env, and
+	// compress and mode with the one value that is the default anyway.
 	Options map[string]string
 }
 

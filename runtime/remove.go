@@ -17,7 +17,7 @@ func Remove(l Layout, ref string, force bool) error {
 	if err != nil {
 		return err
 	}
-	if c.active() && !force {
+	if c.Started() && !force {
 		return &steps.Fault{
 			Msg:  fmt.Sprintf("cannot remove container %q: container is %s: %s", "/"+c.Config.Name, c.Status(), beforeRemoving(c)),
 			Hint: "Use `minidock rm -f " + c.Config.Name + "`.",
@@ -50,7 +50,7 @@ func beforeRemoving(c *Container) string {
 func (c *Container) takeOver(force bool) (*lock, error) {
 	end := time.Now().Add(lockPatience)
 	for {
-		if now, err := load(c.layout, c.Config.ID); err == nil && now.active() && force {
+		if now, err := load(c.layout, c.Config.ID); err == nil && now.Started() && force {
 			if err := now.killForGood(); err != nil {
 				return nil, err
 			}

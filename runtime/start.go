@@ -24,7 +24,7 @@ import (
 // only then the program.
 func (m *monitor) start() (err error) {
 	c := m.container
-	if m.log, err = openLog(c.LogPath()); err != nil {
+	if m.log, err = openLog(c); err != nil {
 		return err
 	}
 	streams, err := openStdio(m.ledger, c.run(), c.Config.Interactive, c.Config.Tty)

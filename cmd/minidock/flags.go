@@ -44,6 +44,8 @@ func identityFlags() []cli.Flag {
 		&cli.StringFlag{Name: "hostname", Aliases: []string{"h"}, Usage: "Container host name"},
 		&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "Keep STDIN open even if not attached"},
 		list("label", "l", "Set meta data on a container"),
+		&cli.StringFlag{Name: "log-driver", Usage: "Logging driver for the container"},
+		list("log-opt", "", "Log driver options"),
 		&cli.StringFlag{Name: "name", Usage: "Assign a name to the container"},
 		&cli.StringFlag{Name: "restart", Usage: "Restart policy to apply when a container exits: no, on-failure[:max-retries], always, unless-stopped"},
 		&cli.BoolFlag{Name: "rm", Usage: "Automatically remove the container when it exits"},
@@ -140,6 +142,7 @@ func runOptions(c *cli.Context) (runtime.Options, error) {
 		seconds := c.Int("stop-timeout")
 		o.StopTimeout = &seconds
 	}
+	o.Log = logConfig(c.String("log-driver"), c.StringSlice("log-opt"))
 	var errs [5]error
 	o.Env, errs[0] = environment(c.StringSlice("env-file"), c.StringSlice("env"), os.LookupEnv)
 	o.Labels, errs[1] = labels(c.StringSlice("label"))
@@ -147,6 +150,20 @@ func runOptions(c *cli.Context) (runtime.Options, error) {
 	o.Limits, errs[3] = limits(c)
 	o.Restart, errs[4] = runtime.ParseRestartPolicy(c.String("restart"))
 	return o, firstError(errs[:])
+}
+
+// logConfig reads --log-driver and the "name=value" entries of --log-opt, a later
+// one replacing an earlier.
+func logConfig(driver string, entries []string) runtime.LogConfig {
+	l := runtime.LogConfig{Driver: driver}
+	for _, entry := range entries {
+		if l.Options == nil {
+			l.Options = map[string]string{}
+		}
+		name, value, _ := strings.Cut(entry, "=")
+		l.Options[name] = value
+	}
+	return l
 }
 
 // firstError leaves the later ones for the next try: a message is one line.

@@ -82,6 +82,7 @@ func commands() []*cli.Command {
 		psCommand(),
 		inspectCommand(),
 		removeCommand(),
+		logsCommand(),
 		explainCommand(),
 		imageCommand(),
 		imagesCommand(),

@@ -28,7 +28,7 @@ type tracedRun struct {
 // tracedRuns use every flag of run between them.
 func tracedRuns(dir string) []tracedRun {
 	return []tracedRun{
-		{name: "plain", flags: []string{"--hostname", "box", "--workdir", "/made/on/the/way", "-e", "A=1", "--env-file", dir + "/env", "--label", "l=1"}},
+		{name: "plain", flags: []string{"--hostname", "box", "--workdir", "/made/on/the/way", "-e", "A=1", "--env-file", dir + "/env", "--label", "l=1", "--log-driver", "json-file", "--log-opt", "max-size=10m"}},
 		{name: "somebody", flags: []string{
 			"-i", "--user", "app", "--entrypoint", "/probe", "--ulimit", "nofile=1024:2048", "--ulimit", "core=-1",
 			"--cap-add", "NET_ADMIN", "--cap-drop", "CHOWN", "--security-opt", "seccomp=" + dir + "/profile.json",

@@ -39,6 +39,7 @@ func verbs() []verb {
 		{"echo", "echo WORD…: write the words and a newline", echo},
 		{"cat", "cat: copy standard input to standard output", cat},
 		{"stdio", "stdio [OUT [ERR]]: write a line to each stream", stdio},
+		{"flood", "flood MIB [--rate MIB] [--width BYTES]: write numbered lines, so many MiB in a second", flood},
 		{"print-env", "print-env [NAME]: write the environment, or one value", printEnv},
 		{"touch", "touch PATH: create a file, or open it for writing", touch},
 		{"read", "read PATH: write the content of a file", readFile},
