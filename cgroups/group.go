@@ -309,7 +309,7 @@ func (g *Group) put(f File) error {
 }
 
 func overwrite(file, value string) error {
-	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
 		return err
 	}

@@ -196,9 +196,18 @@ func (m *monitor) paused(is bool, event string) error {
 // rename gives the container another name: first the new one is taken, then it
 // is the container's, then the old one is given back.
 func (m *monitor) rename(name string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.changing.Lock()
+	defer m.changing.Unlock()
 	return m.container.rename(m.ledger, name)
+}
+
+// update changes limits and the restart policy.
+func (m *monitor) update(changes Changes) error {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	err := m.container.applyUpdate(m.ledger, changes)
+	m.restarts.policy = m.container.Config.Restart
+	return err
 }
 
 func (c *Container) saveConfig() error {

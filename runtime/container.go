@@ -15,7 +15,8 @@ import (
 	"github.com/minidock/minidock/steps"
 )
 
-// Config is what a container was made from: written once by create, never changed.
+// Config is what a container was made from: written by create, and of it only
+// limits and restart policy changed, by update.
 type Config struct {
 	ID      string
 	Name    string

@@ -65,6 +65,7 @@ const (
 	opPause   operation = "pause"
 	opUnpause operation = "unpause"
 	opRename  operation = "rename"
+	opUpdate  operation = "update"
 )
 
 // request is the payload of a Request frame; beside Op only what the operation
@@ -89,8 +90,9 @@ type request struct {
 	// may come back after the next boot.
 	Halting bool `json:"halting,omitempty"`
 	// Timeout is how many seconds stop waits; nil is the container's own.
-	Timeout *int   `json:"timeout,omitempty"`
-	Name    string `json:"name,omitempty"`
+	Timeout *int     `json:"timeout,omitempty"`
+	Name    string   `json:"name,omitempty"`
+	Changes *Changes `json:"changes,omitempty"`
 }
 
 type startedMessage struct {

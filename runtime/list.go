@@ -123,7 +123,6 @@ func settle(c *Container) (*Container, error) {
 		if err := withLedger(c, remove); err != nil {
 			return nil, err
 		}
-		c.emit("destroy", nil)
 		return nil, fmt.Errorf("load container %s: %w", short(c.Config.ID), fs.ErrNotExist)
 	}
 	if !c.recorded() {

@@ -45,6 +45,8 @@ type monitor struct {
 	// entering is held for reading while a process joins the container.
 	entering sync.RWMutex
 
+	// changing is held by whoever rewrites the configuration.
+	changing sync.Mutex
 	// serving counts the commands that have yet to hear all.
 	serving sync.WaitGroup
 

@@ -31,9 +31,7 @@ func Remove(l Layout, ref string, force bool) error {
 		return fmt.Errorf("remove container %s: %w", c.Config.Name, err)
 	}
 	defer held.release()
-	err = errors.Join(withLedger(c, remove), cgroups.RemoveUnused(l.Instance))
-	c.emit("destroy", nil)
-	return err
+	return errors.Join(withLedger(c, remove), cgroups.RemoveUnused(l.Instance))
 }
 
 // beforeRemoving is Docker's advice for each state.

@@ -57,5 +57,8 @@ func remove(c *Container, ledger *steps.Ledger) error {
 	if err := ledger.Undo(Undos(), steps.Boot, steps.Kept); err != nil {
 		return err
 	}
+	if c.Config.Name != "" {
+		c.emit("destroy", nil)
+	}
 	return errors.Join(ledger.Remove(), os.RemoveAll(c.run()))
 }

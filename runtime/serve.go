@@ -101,6 +101,8 @@ func (m *monitor) fulfil(asked request) error {
 		return m.unpause()
 	case opRename:
 		return m.rename(asked.Name)
+	case opUpdate:
+		return m.update(*asked.Changes)
 	}
 	return fmt.Errorf("unknown request %q", asked.Op)
 }

@@ -26,7 +26,7 @@ func imageCommand() *cli.Command {
 	return &cli.Command{
 		Name: "image", Usage: "Manage images",
 		Subcommands: []*cli.Command{
-			importCommand(), inspectImageCommand(),
+			importCommand(), inspectImageCommand(), pruneImagesCommand(),
 			named(imagesCommand(), "ls", "list"), named(removeImageCommand(), "rm", "remove"),
 		},
 	}
@@ -82,6 +82,10 @@ func importImage(c *cli.Context) error {
 	if err != nil {
 		return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: 1, Err: err}
 	}
+	if image.Name != "" {
+		runtime.TellImage(layout, "tag", image.ID, image.Name)
+	}
+	runtime.TellImage(layout, "import", image.ID, image.ID)
 	fmt.Println(image.ID)
 	return nil
 }
@@ -237,7 +241,10 @@ func removeImages(c *cli.Context) error {
 	o := images.RemoveOptions{Force: c.Bool("force"), Users: func(id string) ([]images.User, error) { return imageUsers(layout, id) }}
 	failed := false
 	for _, ref := range c.Args().Slice() {
-		said, err := images.Open(layout.Root).Remove(ref, o)
+		store := images.Open(layout.Root)
+		image, _ := store.Resolve(ref) // Remove says what is wrong with it.
+		said, err := store.Remove(ref, o)
+		runtime.TellRemoval(layout, image.ID, said)
 		for _, line := range said {
 			fmt.Println(line)
 		}

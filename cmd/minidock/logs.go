@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -89,49 +88,4 @@ func momentFlag(c *cli.Context, name string, now time.Time) (time.Time, error) {
 		}
 	}
 	return at, nil
-}
-
-// momentForms are the forms of a time that Docker takes, each also with a zone
-// behind it; without one, the local zone is meant. A fraction may follow seconds.
-var momentForms = []string{"2006-01-02", "2006-01-02T15", "2006-01-02T15:04", "2006-01-02T15:04:05"}
-
-// parseMoment reads a duration before now, seconds since 1970, or a time.
-func parseMoment(text string, now time.Time) (time.Time, error) {
-	if before, err := time.ParseDuration(text); err == nil && text != "0" {
-		return now.Add(-before), nil
-	}
-	var err error
-	for _, form := range momentForms {
-		for _, zone := range []string{"", "Z07:00"} {
-			var at time.Time
-			if at, err = time.ParseInLocation(form+zone, text, now.Location()); err == nil {
-				return at, nil
-			}
-		}
-	}
-	if at, ok := parseUnix(text); ok {
-		return at, nil
-	}
-	return time.Time{}, fmt.Errorf("failed to parse value as time or duration: %q", text)
-}
-
-// parseUnix reads seconds since 1970 with up to nine digits of a fraction.
-func parseUnix(text string) (time.Time, bool) {
-	whole, fraction, _ := strings.Cut(text, ".")
-	seconds, err := strconv.ParseInt(whole, 10, 64)
-	if err != nil {
-		return time.Time{}, false
-	}
-	if len(fraction) > 9 {
-		fraction = fraction[:9]
-	}
-	nanoseconds := int64(0)
-	if fraction != "" {
-		n, err := strconv.ParseUint(fraction+strings.Repeat("0", 9-len(fraction)), 10, 32)
-		if err != nil {
-			return time.Time{}, false
-		}
-		nanoseconds = int64(n)
-	}
-	return time.Unix(seconds, nanoseconds), true
 }

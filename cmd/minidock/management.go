@@ -22,6 +22,7 @@ func onlyContainerCommands() []*cli.Command {
 	return []*cli.Command{
 		inspectContainerCommand(),
 		named(psCommand(), "ls", "list", "ps"),
+		pruneContainersCommand(),
 	}
 }
 

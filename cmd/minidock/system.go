@@ -12,17 +12,24 @@ import (
 func systemCommand() *cli.Command {
 	return &cli.Command{
 		Name: "system", Usage: "Manage minidock",
-		Subcommands: []*cli.Command{{
-			Name: "cleanup", Usage: "Undo what dead processes left behind",
-			Flags:  []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "Only say what would be undone"}},
-			Action: cleanupSystem,
-		}, {
-			Name: "boot", Usage: "Start the containers whose restart policy brings them back after a reboot",
-			Action: func(c *cli.Context) error { return onAll(c, runtime.Boot) },
-		}, {
-			Name: "halt", Usage: "Stop all containers before the machine goes down; `system boot` may start them again",
-			Action: func(c *cli.Context) error { return onAll(c, runtime.Halt) },
-		}},
+		Subcommands: []*cli.Command{
+			{
+				Name: "cleanup", Usage: "Undo what dead processes left behind",
+				Flags:  []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "Only say what would be undone"}},
+				Action: cleanupSystem,
+			},
+			{
+				Name: "boot", Usage: "Start the containers whose restart policy brings them back after a reboot",
+				Action: func(c *cli.Context) error { return onAll(c, runtime.Boot) },
+			},
+			{
+				Name: "halt", Usage: "Stop all containers before the machine goes down; `system boot` may start them again",
+				Action: func(c *cli.Context) error { return onAll(c, runtime.Halt) },
+			},
+			diskCommand(),
+			eventsCommand(),
+			pruneSystemCommand(),
+		},
 	}
 }
 
