@@ -22,9 +22,23 @@ build: setup ## build bin/minidock
 		-o bin/minidock ./cmd/minidock
 	@CGO_ENABLED=0 $(BUILD) -ldflags '-s -w' -o bin/minidock-probe ./internal/probe
 
+# A minidock that only writes its manual page: the one that is installed carries nothing of it.
+.PHONY: man
+man: setup ## build build/minidock.1, the manual page
+	@mkdir -p build
+	@$(BUILD) -tags '$(TAGS) manpage' -o build/minidock-man ./cmd/minidock
+	@build/minidock-man >build/minidock.1
+	@rm build/minidock-man
+
+SHARE = $(DESTDIR)$(PREFIX)/share
+COMPLETIONS = cmd/minidock/completions/minidock
 .PHONY: install
-install: build ## install minidock below PREFIX (/usr/local)
+install: build man ## install minidock, its manual page and completions below PREFIX (/usr/local)
 	install -D -m 755 bin/minidock '$(DESTDIR)$(PREFIX)/bin/minidock'
+	install -D -m 644 build/minidock.1 '$(SHARE)/man/man1/minidock.1'
+	install -D -m 644 $(COMPLETIONS).bash '$(SHARE)/bash-completion/completions/minidock'
+	install -D -m 644 $(COMPLETIONS).fish '$(SHARE)/fish/vendor_completions.d/minidock.fish'
+	install -D -m 644 $(COMPLETIONS).zsh '$(SHARE)/zsh/site-functions/_minidock'
 
 .PHONY: demo
 demo: ## see containers being throttled and OOM-killed; VM=1 uses the lab VM in any case

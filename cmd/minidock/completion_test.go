@@ -121,7 +121,7 @@ func FuzzCompletion(f *testing.F) {
 }
 
 // completionWorld has an image with a tag, a stopped container and a running one.
-func completionWorld(t *testing.T) *world {
+func completionWorld(t *testing.T) {
 	t.Helper()
 	w := newWorld(t)
 	w.importProbe()
@@ -130,7 +130,6 @@ func completionWorld(t *testing.T) *world {
 	w.background("web", "probe", "/probe", "ignore-term")
 	t.Setenv("MINIDOCK_ROOT", w.layout.Root)
 	t.Setenv("PATH", filepath.Dir(w.minidock)+":"+os.Getenv("PATH"))
-	return w
 }
 
 func TestCompletionKnowsContainersAndImages(t *testing.T) {
