@@ -158,6 +158,21 @@ func (h Host) dirs(path string) []string {
 	return dirs
 }
 
+// Members lists the processes of the group at path and of those below it, by
+// their numbers here, in order and each once, from every tree that it is in.
+func (h Host) Members(path string) ([]int, error) {
+	var pids []int
+	for _, dir := range h.dirs(path) {
+		listed, err := members(dir)
+		if err != nil {
+			return nil, fmt.Errorf("list processes of cgroup %s: %w", path, err)
+		}
+		pids = append(pids, listed...)
+	}
+	slices.Sort(pids)
+	return slices.Compact(pids), nil
+}
+
 // AvailableCPUs is the list of processors that a container can be bound to, as
 // the kernel writes it ("0-3,6"); empty where the cpuset controller is missing.
 func (h Host) AvailableCPUs() (string, error) {

@@ -121,6 +121,8 @@ func cleanDead(c *Container, dry bool) ([]Leftover, error) {
 			err = nil
 		}
 		return found, err
+	case len(found) > 0 && onlyViews(ledger.Records()):
+		return found, undoView(c, ledger)
 	case len(found) > 0:
 		return found, retire(&Container{layout: c.layout, Config: withoutAutoRemove(c.Config)}, ledger)
 	}

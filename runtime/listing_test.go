@@ -72,7 +72,7 @@ func (d stateDir) hold(c *Container) {
 	d.t.Cleanup(held.release)
 }
 
-func namesIn(list []*Container) (names []string) {
+func listedNames(list []*Container) (names []string) {
 	for _, c := range list {
 		names = append(names, c.Config.Name)
 	}
@@ -99,11 +99,11 @@ func TestRunningContainersAreFoundWithoutTheOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := ListRunning(d.Layout)
-	if diff := cmp.Diff([]string{"a3", "a2", "a1"}, namesIn(got)); err != nil || diff != "" {
+	if diff := cmp.Diff([]string{"a3", "a2", "a1"}, listedNames(got)); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
 	got, err = List(d.Layout)
-	if diff := cmp.Diff([]string{"a4", "a3", "a2", "a1"}, namesIn(got)); diff != "" {
+	if diff := cmp.Diff([]string{"a4", "a3", "a2", "a1"}, listedNames(got)); diff != "" {
 		t.Error(diff)
 	}
 	if err == nil || !strings.Contains(err.Error(), broken.Config.ID+"/config.json: line 1: ") {

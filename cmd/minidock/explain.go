@@ -134,7 +134,8 @@ func (t *teller) introduce(first steps.Record) {
 	if t.short != nil {
 		return
 	}
-	id := filepath.Base(first.Target)
+	id := strings.TrimSuffix(first.Target, "/merged")
+	id = filepath.Base(id)
 	names := [][2]string{
 		{"$C", t.layout.Container(id)},
 		{"$R", t.layout.RunContainer(id)},

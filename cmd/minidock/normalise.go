@@ -120,9 +120,9 @@ func (p *parser) command(path string, c *cli.Command, words []string) error {
 }
 
 // startsContainer tells the verbs whose arguments end with a command line of
-// the container's own.
+// the container's own, or of ps.
 func startsContainer(c *cli.Command) bool {
-	return slices.Contains([]string{"run", "create", "exec"}, c.Name)
+	return slices.Contains([]string{"run", "create", "exec", "top"}, c.Name)
 }
 
 // read rewrites the flags among the words and returns the arguments.

@@ -43,6 +43,8 @@ func verbs() []verb {
 		{"print-env", "print-env [NAME]: write the environment, or one value", printEnv},
 		{"touch", "touch PATH: create a file, or open it for writing", touch},
 		{"read", "read PATH: write the content of a file", readFile},
+		{"edit", "edit DIR/|FILE=TEXT|LINK->TARGET|-PATH|wait…: make directories, files, links, remove, and wait as ignore-term does", edit},
+		{"swap", "swap PATH TARGET: let a directory and a link to TARGET change places without end", swap},
 		{"sleep", "sleep SECONDS: wait; a signal n ends it with 128+n", sleep},
 		{"ignore-term", "ignore-term: say 'ready', ignore SIGTERM, wait for SIGKILL", ignoreTerm},
 		{"signal", "signal N: die of signal N", dieOf},

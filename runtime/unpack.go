@@ -1,0 +1,142 @@
+package runtime
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/moby/go-archive"
+	"golang.org/x/sys/unix"
+
+	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/steps"
+)
+
+// unpackOptions are Docker's for cp: a file never takes a directory's place nor
+// the other way round, and what a file system can't hold of attributes is left.
+func unpackOptions() *archive.TarOptions {
+	return &archive.TarOptions{NoOverwriteDirNonDir: true, BestEffortXattrs: true}
+}
+
+// unpack makes a tree of an archive below dir, which holds everything: names and
+// links that lead out are refused. It reads the archive to its end.
+func unpack(from io.Reader, dir string, o *archive.TarOptions) error {
+	if err := archive.Unpack(from, dir, o); err != nil {
+		return explainUnpack(err)
+	}
+	_, err := io.Copy(io.Discard, from)
+	return err
+}
+
+func explainUnpack(err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return &steps.Fault{
+			Msg:  err.Error(),
+			Hint: "Something is mounted there, as on /etc/hosts, /etc/hostname and /etc/resolv.conf in every container: write to it from inside.",
+			Err:  err,
+		}
+	case errors.Is(err, unix.EROFS):
+		return &steps.Fault{Msg: err.Error(), Hint: "This file system is read-only.", Err: err}
+	}
+	return explainDiskFull(err)
+}
+
+// sift reads an archive of the user's, compressed or not, and passes on what may
+// be unpacked in a container: no device nodes, and no attributes by which
+// overlayfs would be told what to do.
+func sift(ctx context.Context, from io.Reader, to io.Writer, warn func(string)) error {
+	plain, err := images.Decompress(ctx, from)
+	if errors.Is(err, io.EOF) {
+		return tar.NewWriter(to).Close() // No input is no entries, as in Docker.
+	}
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	s := sifter{from: tar.NewReader(plain), to: tar.NewWriter(to), warn: warn, left: map[string]bool{}}
+	for {
+		h, err := s.from.Next()
+		if errors.Is(err, io.EOF) {
+			return s.to.Close()
+		}
+		if err == nil {
+			err = s.pass(h)
+		}
+		if err != nil {
+			return explainArchive(err)
+		}
+	}
+}
+
+type sifter struct {
+	from *tar.Reader
+	to   *tar.Writer
+	warn func(string)
+	// left holds the names that were left out, for hard links to them.
+	left map[string]bool
+}
+
+func (s *sifter) pass(h *tar.Header) error {
+	name := path.Clean("/" + h.Name)
+	switch h.Typeflag {
+	case tar.TypeXGlobalHeader:
+		return nil
+	case tar.TypeChar, tar.TypeBlock:
+		return s.leave(h, name, "a device node; every container gets its own /dev")
+	case tar.TypeLink:
+		if s.left[path.Clean("/"+h.Linkname)] {
+			return s.leave(h, name, "a hard link to what was left out")
+		}
+	case tar.TypeCont, tar.TypeGNUSparse:
+		h.Typeflag = tar.TypeReg // Holes come out of the reader as zeros.
+	}
+	clean := &tar.Header{
+		Name: h.Name, Typeflag: h.Typeflag, Linkname: h.Linkname, Size: h.Size, Format: tar.FormatPAX,
+		Mode: h.Mode & 0o7777, Uid: h.Uid, Gid: h.Gid, ModTime: h.ModTime, PAXRecords: s.attributes(h),
+	}
+	if err := s.to.WriteHeader(clean); err != nil {
+		return err
+	}
+	_, err := io.Copy(s.to, s.from)
+	return err
+}
+
+func (s *sifter) leave(h *tar.Header, name, why string) error {
+	s.left[name] = true
+	s.warn(fmt.Sprintf("left out %s: %s", h.Name, why))
+	return nil
+}
+
+func (s *sifter) attributes(h *tar.Header) map[string]string {
+	kept := map[string]string{}
+	for key, value := range h.PAXRecords {
+		name, ok := strings.CutPrefix(key, xattrPrefix)
+		switch {
+		case !ok:
+		case strings.HasPrefix(name, "trusted.overlay."), strings.HasPrefix(name, "user.overlay."):
+			s.warn(fmt.Sprintf("left out attribute %s of %s: it would give orders to overlayfs", name, h.Name))
+		default:
+			kept[key] = value
+		}
+	}
+	return kept
+}
+
+// explainArchive tells what is wrong with an archive that can't be read.
+func explainArchive(err error) error {
+	var msg string
+	switch {
+	case errors.Is(err, tar.ErrHeader):
+		msg = "the input is no tar archive, or a damaged one"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		msg = "the input is no tar archive, or one that is cut short"
+	default:
+		return err
+	}
+	return &steps.Fault{Msg: msg, Hint: "Check it with `tar -t`.", Err: err}
+}
