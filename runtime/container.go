@@ -53,12 +53,14 @@ type Config struct {
 type Live struct {
 	// Pid and PidStart name init beyond doubt: a pid is used again, but not with
 	// the same start time (clock ticks since boot, proc_pid_stat(5) field 22).
-	Pid       int
-	PidStart  uint64
-	Monitor   int
-	StartedAt time.Time
-	OOMKilled bool
-	Paused    bool
+	Pid      int
+	PidStart uint64
+	// Monitor and MonitorStart name the monitor.
+	Monitor      int
+	MonitorStart uint64
+	StartedAt    time.Time
+	OOMKilled    bool
+	Paused       bool
 	// Restarting says that there is no init at the moment: the last one has ended,
 	// and the monitor waits until it is time for the next.
 	Restarting bool
@@ -117,7 +119,8 @@ func (c *Container) run() string { return c.layout.RunContainer(c.Config.ID) }
 // Running says whether the container's program runs. One whose monitor died may
 // still do so; an init that waits for a dead monitor does not.
 func (c *Container) Running() bool {
-	return c.Live != nil && alive(c.Live.Pid, c.Live.PidStart) && !waiting(c.Live.Pid)
+	return c.Live != nil && alive(c.Live.Pid, c.Live.PidStart) &&
+		(!waiting(c.Live.Pid) || alive(c.Live.Monitor, c.Live.MonitorStart))
 }
 
 // load reads a container's state. A missing config.json means that there is no

@@ -77,7 +77,7 @@ func (m *monitor) enter(c *caller) (*entry, error) {
 	command := strings.Join(e.options.Command, " ")
 	m.container.emit("exec_create: "+command, map[string]string{"execID": e.id})
 	if err := m.describeExec(e, c.asked.Size); err != nil {
-		return nil, err
+		return nil, cannotRun(err)
 	}
 	m.container.emit("exec_start: "+command, map[string]string{"execID": e.id})
 	if err := m.startExec(e, c); err != nil {
@@ -85,6 +85,12 @@ func (m *monitor) enter(c *caller) (*entry, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// cannotRun gives an error the status of a program that can't be run: as in Docker,
+// a user that there is not is one more reason for that.
+func cannotRun(err error) error {
+	return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: 126, Err: err}
 }
 
 // describeExec makes the streams and describes the process to libcontainer.

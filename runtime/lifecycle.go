@@ -79,8 +79,12 @@ func (c *Container) lockStopped(tell func(steps.Record)) (*draft, error) {
 	return &draft{container: now, ledger: ledger, held: held}, nil
 }
 
-// lead forks the monitor.
+// lead forks the monitor. What a killed command left mounted would lie under the
+// new mount: it goes first.
 func (d *draft) lead() (*monitorConn, error) {
+	if err := d.ledger.Undo(Undos(), steps.Boot); err != nil {
+		return nil, err
+	}
 	if err := d.ledger.Do(runDirectoryStep(d.container.run()), func() error { return nil }); err != nil {
 		return nil, err
 	}

@@ -123,7 +123,7 @@ func (r *logRun) bad(err error) {
 func (r *logRun) print() error {
 	for {
 		line, err := r.current.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err == nil {

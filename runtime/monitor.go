@@ -34,6 +34,8 @@ type monitor struct {
 	socket    *net.UnixListener
 	callers   callers
 	restarts  restarts
+	// born is this process' start time, by which others know it.
+	born uint64
 
 	// Of the present run:
 	group   *cgroups.Group // nil on a host without cgroup v2 controllers
@@ -131,6 +133,9 @@ func surviveSignals() {
 // open reads the container's state, and begins to listen.
 func (m *monitor) open(id string) (err error) {
 	if m.container, err = load(m.layout, id); err != nil {
+		return err
+	}
+	if m.born, _, err = processStart(os.Getpid()); err != nil {
 		return err
 	}
 	m.restarts.policy = m.container.Config.Restart
@@ -287,7 +292,7 @@ func (m *monitor) end(again bool) error {
 func (m *monitor) showRestarting() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.container.Live = &Live{Monitor: os.Getpid(), StartedAt: m.container.Live.StartedAt, Restarting: true}
+	m.container.Live = &Live{Monitor: os.Getpid(), MonitorStart: m.born, StartedAt: m.container.Live.StartedAt, Restarting: true}
 	return m.saveLive()
 }
 

@@ -75,7 +75,7 @@ func ParseRestartPolicy(text string) (RestartPolicy, error) {
 	p := RestartPolicy{Name: name}
 	fault := func(format string, args ...any) (RestartPolicy, error) {
 		return RestartPolicy{}, &steps.Fault{
-			Msg: fmt.Sprintf(format, args...), Hint: "Use no, on-failure[:max-retries], always or unless-stopped.", Code: 125,
+			Msg: fmt.Sprintf(format, args...), Hint: "Use no, on-failure[:max-retries], always or unless-stopped.",
 		}
 	}
 	switch name {

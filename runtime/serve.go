@@ -140,8 +140,11 @@ func (m *monitor) attach(c *caller) {
 	}
 	defer m.callers.remove(c)
 	m.container.emit("attach", nil)
-	if c.asked.Size != nil {
-		_ = m.stdio.console.resize(*c.asked.Size)
+	if size := c.asked.Size; size != nil {
+		// By way of another size, as in Docker: a program draws anew only when its
+		// terminal's size has changed.
+		_ = m.stdio.console.resize(windowSize{Height: size.Height + 1, Width: size.Width + 1})
+		_ = m.stdio.console.resize(*size)
 	}
 	c.started(m.current().Pid)
 	m.hear(c)

@@ -143,7 +143,7 @@ func (m *monitor) execProgram() error {
 		return m.abort(err)
 	}
 	c := m.container
-	c.Live = &Live{Pid: pid, PidStart: start, Monitor: os.Getpid(), StartedAt: time.Now().UTC()}
+	c.Live = &Live{Pid: pid, PidStart: start, Monitor: os.Getpid(), MonitorStart: m.born, StartedAt: time.Now().UTC()}
 	if err := errors.Join(m.saveLive(), m.noteStart()); err != nil {
 		return m.abort(err)
 	}

@@ -149,6 +149,7 @@ func runOptions(c *cli.Context) (runtime.Options, error) {
 	o.Ulimits, errs[2] = ulimits(c.StringSlice("ulimit"))
 	o.Limits, errs[3] = limits(c)
 	o.Restart, errs[4] = runtime.ParseRestartPolicy(c.String("restart"))
+	errs[4] = outcome(0, errs[4], 125)
 	return o, firstError(errs[:])
 }
 

@@ -64,6 +64,9 @@ func TestFlagsBecomeOptions(t *testing.T) {
 		"--ulimit nofile=10:20 --ulimit core=0 --ulimit nofile=-1 x": func(o *runtime.Options) {
 			o.Ulimits = []runtime.Ulimit{{Name: "core"}, {Name: "nofile", Soft: -1, Hard: -1}}
 		},
+		"--log-driver json-file --log-opt max-size=10m --log-opt max-file=3 --log-opt max-size=1k --log-opt labels=a,b x": func(o *runtime.Options) {
+			o.Log = runtime.LogConfig{Driver: "json-file", Options: map[string]string{"max-size": "1k", "max-file": "3", "labels": "a,b"}}
+		},
 		"--cpus .5 -c 512 --cpuset-cpus 0,1 --pids-limit -1 x": func(o *runtime.Options) {
 			o.Limits = cgroups.Limits{NanoCPUs: 500_000_000, CPUShares: 512, CpusetCpus: "0,1", PidsLimit: -1}
 		},

@@ -1,89 +1,193 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
-	"path/filepath"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
+	"github.com/urfave/cli/v2"
+
+	"github.com/minidock/minidock/internal/gate"
 	"github.com/minidock/minidock/internal/require"
 )
 
-// Whoever is killed, at whichever step of a run: the commands that follow show
-// no container that is not there, give the name back, and take the rest back.
-// That nothing is left in the kernel, newWorld looks for itself.
-func TestKilledAtAnyStepNothingIsLeft(t *testing.T) {
-	require.Needs(t, require.Root, require.Namespaces, require.Overlay)
-	stride := 4
-	if os.Getenv("MINIDOCK_LAYER") == "vm" {
-		stride = 20 // A sample: an emulated machine takes seconds for each command.
+func TestMain(m *testing.M) {
+	gate.Enter()
+	os.Exit(m.Run())
+}
+
+// episode is a command during which somebody is killed. A verb that changes
+// anything has at least one here.
+type episode struct {
+	name string
+	// setUp makes what the command finds; nil is nothing.
+	setUp func(*killing)
+	// args is the command, its words parted by spaces; $OTHER is the directory of
+	// a second image.
+	args string
+	// stays says that it does not end by itself: it is over when it says "ready".
+	stays bool
+	// victims may be killed; nil is the command alone.
+	victims []string
+	// every kills at every act, and not only at those that no earlier episode has,
+	// and some of the others.
+	every bool
+}
+
+var both = []string{"command", "monitor"}
+
+// episodes are what is played, those first that others then need not repeat.
+func episodes() []episode {
+	return []episode{
+		{name: "run", args: "run --name victim probe /probe exit 0", victims: both, every: true},
+		{name: "run that stays", args: "run --name victim probe /probe ignore-term", stays: true, victims: both},
+		{name: "run --rm", args: "run --rm --name victim probe /probe exit 0", victims: both},
+		{name: "rm", setUp: (*killing).stopped, args: "rm victim", every: true},
+		{name: "rm -f", setUp: (*killing).running, args: "rm -f victim", victims: both, every: true},
+		{name: "rm -f without a monitor", setUp: (*killing).orphan, args: "rm -f victim"},
+		{name: "ps that finds a dead monitor", setUp: (*killing).lost, args: "ps -a"},
+		{name: "system cleanup", setUp: (*killing).half, args: "system cleanup"},
+		{name: "image import", args: "image import $OTHER other"},
+		{name: "image rm", setUp: (*killing).otherImage, args: "image rm other"},
 	}
-	for _, victim := range []string{"command", "monitor"} {
-		t.Run(victim, func(t *testing.T) {
-			w := newWorld(t)
-			w.importProbe()
-			for step := 1; step <= 61; step += stride {
-				w.killAt(victim, step)
-				if out := w.must("ps", "-a"); strings.Count(out, "\n") > 2 {
-					t.Errorf("killed at step %d, then ps -a shows\n%s", step, out)
-				}
-				w.must("rm", "-f", "victim")
-				w.must("system", "cleanup")
-				if out := w.must("system", "cleanup", "--dry-run"); out != "nothing left behind\n" {
-					t.Errorf("killed at step %d, then after cleanup\n%s", step, out)
-				}
-				w.must("run", "--rm", "--name", "victim", "probe", "/probe", "exit", "0")
+}
+
+// unplayed are the verbs that need no episode.
+func unplayed() []string {
+	return []string{
+		// These only read.
+		"inspect", "explain", "images", "image ls", "image inspect", "doctor",
+		// The same as "image rm".
+		"rmi",
+		// These run containers as run does, and remove them as rm -f does.
+		"demo cpu", "demo memory", "demo pids", "demo all",
+	}
+}
+
+func TestEveryVerbIsPlayedOrOnlyReads(t *testing.T) {
+	verbs := leaves("", commands())
+	played := map[string]bool{}
+	for _, e := range episodes() {
+		for _, v := range verbs {
+			played[v] = played[v] || e.args == v || strings.HasPrefix(e.args, v+" ")
+		}
+	}
+	for _, v := range verbs {
+		if played[v] == slices.Contains(unplayed(), v) {
+			t.Errorf("%s: needs an episode, or a reason in unplayed to have none", v)
+		}
+	}
+	for _, v := range unplayed() {
+		if !slices.Contains(verbs, v) {
+			t.Errorf("%s is no verb", v)
+		}
+	}
+}
+
+// leaves lists the commands that do something, each by its words.
+func leaves(above string, list []*cli.Command) (verbs []string) {
+	for _, c := range list {
+		name := strings.TrimSpace(above + " " + c.Name)
+		if len(c.Subcommands) == 0 {
+			verbs = append(verbs, name)
+		}
+		verbs = append(verbs, leaves(name, c.Subcommands)...)
+	}
+	return verbs
+}
+
+// Whoever is killed, at whichever act: the commands that follow tell no lie,
+// take back what is left, give the name back, and touch nothing foreign.
+func TestKilledAtAnyActNothingIsLeft(t *testing.T) {
+	require.Needs(t, require.Root, require.Namespaces, require.Overlay, require.Seccomp)
+	var groups []*group
+	if !t.Run("undisturbed", func(t *testing.T) { groups = plan(t) }) {
+		return
+	}
+	if os.Getenv("MINIDOCK_LAYER") == "vm" {
+		groups = spread(groups)
+	}
+	for _, g := range groups {
+		t.Run(strings.ReplaceAll(g.name, " ", "_")+"/"+g.victim, func(t *testing.T) {
+			t.Parallel()
+			k := newKilling(t, g.episode, g.victim)
+			for i := range g.moments {
+				k.play(&g.moments[i])
 			}
+			k.must("run", "--rm", "--name", "victim", "probe", "/probe", "exit", "0")
 		})
 	}
 }
 
-// killAt runs a container and kills the command or the monitor when it hears of
-// the step: then, or a little later.
-func (w *world) killAt(victim string, step int) {
-	w.t.Helper()
-	cmd := w.command("run", "--explain", "--name", "victim", "probe", "/probe", "ignore-term")
-	told, err := cmd.StderrPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	begins := regexp.MustCompile(fmt.Sprintf(`^ ?%d\. `, step))
-	for lines := bufio.NewScanner(told); lines.Scan(); {
-		if !begins.MatchString(lines.Text()) {
-			continue
-		}
-		pid := cmd.Process.Pid
-		if victim == "monitor" {
-			if pid = monitorOf("victim"); pid == 0 {
-				pid = cmd.Process.Pid // Not there yet: the command is all there is.
-			}
-		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			w.t.Fatal(err)
-		}
-		break
-	}
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait() // Killed, or told that the monitor was.
+// group is the moments of an episode at which one victim is killed.
+type group struct {
+	episode
+	victim  string
+	moments []moment
 }
 
-// monitorOf finds the monitor of a container by its title; 0 where there is none.
-func monitorOf(name string) int {
-	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, file := range files {
-		text, _ := os.ReadFile(file)
-		if strings.HasPrefix(string(text), "minidock: monitor "+name+"\x00monitor\x00") {
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-			return pid
+// plan plays each episode undisturbed to see its acts, and says at which of them
+// it is to be played again.
+func plan(t *testing.T) (groups []*group) {
+	known := map[string]bool{}
+	for _, e := range episodes() {
+		k := newKilling(t, e, "")
+		acts := k.play(nil)
+		t.Logf("%s: %d acts", e.name, len(acts))
+		if e.victims == nil {
+			e.victims = []string{"command"}
+		}
+		for _, victim := range e.victims {
+			groups = append(groups, &group{e, victim, choose(acts, victim, e.every, known)})
 		}
 	}
-	return 0
+	total := 0
+	for _, g := range groups {
+		t.Logf("%s, %s killed at %d acts", g.name, g.victim, len(g.moments))
+		total += len(g.moments)
+	}
+	if total == 0 {
+		t.Error("nobody is killed")
+	}
+	return groups
+}
+
+// stride is how many known acts lie between two at which somebody is killed.
+const stride = 7
+
+// choose takes the acts that no earlier episode has, and some of the others; an
+// act is known by who does it, what it is, and what it is done to.
+func choose(acts []moment, victim string, every bool, known map[string]bool) (chosen []moment) {
+	passed := 0
+	for _, m := range acts {
+		if victim == "monitor" && !m.monitored {
+			continue
+		}
+		key := fmt.Sprint(victim, " ", m.actor, " ", m.what)
+		// While the container's first process acts, the command only waits.
+		all := every && (victim == "monitor" || m.actor != "init")
+		if passed++; all || !known[key] || passed%stride == 0 {
+			chosen = append(chosen, m)
+		}
+		known[key] = true
+	}
+	return chosen
+}
+
+// samples is how many kills there are on an emulated machine, where each takes
+// half a minute.
+const samples = 8
+
+// spread takes one moment each from groups all over the table, earlier ones of
+// the earlier groups and later ones of the later.
+func spread(groups []*group) (few []*group) {
+	for i := range samples {
+		g := *groups[i*len(groups)/samples]
+		at := (2*i + 1) * len(g.moments) / (2 * samples)
+		g.moments = g.moments[at:min(at+1, len(g.moments))]
+		few = append(few, &g)
+	}
+	return few
 }

@@ -285,3 +285,16 @@ func TestTailTakesDockersValues(t *testing.T) {
 		}
 	}
 }
+
+// monitorOf finds the monitor of a container by its title; 0 where there is none.
+func monitorOf(name string) int {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
+		text, _ := os.ReadFile(file)
+		if strings.HasPrefix(string(text), "minidock: monitor "+name+"\x00monitor\x00") {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			return pid
+		}
+	}
+	return 0
+}

@@ -30,6 +30,9 @@ import (
 //	exits STATUS CMD…       run a command that must end with this status
 //	eventually REGEXP CMD…  run a command again and again until its output matches
 //	start NAME CMD…         run a command in the background, its stdin open
+//	terminal NAME RxC CMD…  run a command in the background, in a window of this size
+//	types NAME TEXT         press keys there: \x10 is ctrl-p, \r the return key
+//	resizes NAME RxC        change the size of its window
 //	says NAME REGEXP        wait until that command has written this
 //	send NAME TEXT          write a line to its stdin; with no text, close it
 //	signal NAME TERM        send it a signal
@@ -52,6 +55,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"needs": needs, "probe-image": probeImage, "small-disk": smallDisk, "exits": exits, "eventually": eventually,
 			"start": start, "says": says, "send": send, "signal": sendSignal, "ends": ends, "json": compareJSON,
+			"terminal": startOnTerminal, "types": types, "resizes": resizes,
 		},
 	})
 }

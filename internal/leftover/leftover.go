@@ -178,11 +178,18 @@ func process(dir string) (Object, bool) {
 	groups := read(dir + "/cgroup")
 	ours := strings.HasPrefix(comm, "minidock") || strings.HasPrefix(cmdline, "minidock") ||
 		comm == "probe" || strings.Contains(groups, "/minidock")
-	if !ours || pid == os.Getpid() {
+	if !ours || pid == os.Getpid() || awaitsInit(dir) {
 		return Object{}, false
 	}
 	ties := strings.Join([]string{cmdline, groups, read(dir + "/environ")}, "\n")
 	return Object{"process", fmt.Sprintf("%d %s [%s]", pid, cmdline, comm), ties}, true
+}
+
+// awaitsInit says whether a process is dead, and its parent was before it: taking
+// note of its end is up to the machine's init, which may take its time.
+func awaitsInit(dir string) bool {
+	status := read(dir + "/status")
+	return strings.Contains(status, "\nState:\tZ") && strings.Contains(status, "\nPPid:\t1\n")
 }
 
 func read(path string) string {

@@ -46,6 +46,7 @@ func verbs() []verb {
 		{"edit", "edit DIR/|FILE=TEXT|LINK->TARGET|-PATH|wait…: make directories, files, links, remove, and wait as ignore-term does", edit},
 		{"swap", "swap PATH TARGET: let a directory and a link to TARGET change places without end", swap},
 		{"sleep", "sleep SECONDS: wait; a signal n ends it with 128+n", sleep},
+		{"terminal", "terminal: say the size of the terminal, each new size, and each line that is typed, up to 'bye'", terminal},
 		{"ignore-term", "ignore-term: say 'ready', ignore SIGTERM, wait for SIGKILL", ignoreTerm},
 		{"signal", "signal N: die of signal N", dieOf},
 		{"zombie", "zombie: leave an orphan behind and say whether somebody reaps it", zombie},

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/minidock/minidock/internal/leftover"
+	"github.com/minidock/minidock/runtime"
+)
+
+// judge looks at what is there after a play the way a user would, removes what
+// lives on, and compares all that is left with what was there before.
+func (k *killing) judge() {
+	k.t.Helper()
+	for _, id := range k.listed() {
+		k.must("rm", "-f", id)
+	}
+	if strings.Contains(k.name, "image") && strings.Contains(k.must("image", "ls"), "other") {
+		k.must("image", "rm", "other")
+	}
+	k.must("system", "cleanup")
+	for _, g := range k.gates {
+		if gone, err := g.Gone(patience); !gone || err != nil {
+			k.t.Errorf("all processes are gone: %v, %v", gone, err)
+		}
+	}
+	if left, err := runtime.Cleanup(k.layout, true); len(left) > 0 || err != nil {
+		k.t.Errorf("left for another cleanup: %v, %v", left, err)
+	}
+	leftover.Settle(k.t, k.before, k.ties...)
+	k.compareFiles()
+}
+
+// listed lists the containers, and holds what ps says of them against the kernel.
+func (k *killing) listed() (ids []string) {
+	k.t.Helper()
+	said := k.must("ps", "-a", "--no-trunc")
+	for _, line := range strings.Split(strings.TrimSpace(said), "\n")[1:] {
+		id := strings.Fields(line)[0]
+		if slices.Contains(ids, id) {
+			k.t.Errorf("ps shows a container twice:\n%s", said)
+		}
+		ids = append(ids, id)
+		if strings.Contains(line, " Up ") {
+			k.judgeState(id)
+		}
+	}
+	return ids
+}
+
+// judgeState says whether the container runs that is said to. It may end while
+// we look: then the next look must say so.
+func (k *killing) judgeState(id string) {
+	k.t.Helper()
+	lie := ""
+	for range 2 {
+		said, _, code := k.run("inspect", "--format", "{{.State.Status}} {{.State.Pid}}", id)
+		status, pid, _ := strings.Cut(strings.TrimSpace(said), " ")
+		if code != 0 || status != "running" || isAlive(pid) {
+			return
+		}
+		lie = said
+	}
+	k.t.Errorf("inspect says %q, but there is no such process", lie)
+}
+
+// isAlive says whether a process is there that can still do something.
+func isAlive(pid string) bool {
+	state, err := filepath.Glob("/proc/" + pid + "/exe")
+	return err == nil && len(state) > 0
+}
+
+func (k *killing) compareFiles() {
+	k.t.Helper()
+	now := k.listFiles()
+	for _, name := range now {
+		if !slices.Contains(k.files, name) {
+			k.t.Errorf("left behind: file %s", name)
+		}
+	}
+	for _, name := range k.files {
+		if !slices.Contains(now, name) {
+			k.t.Errorf("taken away: file %s", name)
+		}
+	}
+	k.files = now // What is left is told once.
+}
+
+// listFiles lists what is below the root directory.
+func (k *killing) listFiles() (names []string) {
+	_ = filepath.WalkDir(k.layout.Root, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			names = append(names, strings.TrimPrefix(path, k.layout.Root))
+		}
+		return nil
+	})
+	return names
+}
