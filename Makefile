@@ -39,6 +39,8 @@ install: build man ## install minidock, its manual page and completions below PR
 	install -D -m 644 $(COMPLETIONS).bash '$(SHARE)/bash-completion/completions/minidock'
 	install -D -m 644 $(COMPLETIONS).fish '$(SHARE)/fish/vendor_completions.d/minidock.fish'
 	install -D -m 644 $(COMPLETIONS).zsh '$(SHARE)/zsh/site-functions/_minidock'
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' scripts/systemd/minidock.service >'$(DESTDIR)$(PREFIX)/lib/systemd/system/minidock.service'
 
 .PHONY: demo
 demo: ## see containers being throttled and OOM-killed; VM=1 uses the lab VM in any case

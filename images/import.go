@@ -17,7 +17,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/minidock/minidock/steps"
@@ -313,12 +312,7 @@ func (t *transaction) writeBlob(kind types.MediaType, text []byte, why string) (
 		Undo: "rm " + steps.ShellQuote(to),
 		See:  "cat " + steps.ShellQuote(to),
 		Man:  "image-spec image-layout.md",
-	}, func() error {
-		if err := renameio.WriteFile(to, text, 0o600); err != nil {
-			return err
-		}
-		return syncDirectory(filepath.Dir(to))
-	})
+	}, func() error { return replace(to, text) })
 	return v1.Descriptor{MediaType: kind, Digest: digest, Size: size}, err
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/gofrs/flock"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/minidock/minidock/steps"
@@ -67,7 +66,22 @@ func (s *Store) lock() (release func(), err error) {
 	if err := l.Lock(); err != nil {
 		return nil, s.translate(fmt.Errorf("lock image store: %w", err))
 	}
+	if err := s.tidy(); err != nil {
+		return nil, s.translate(errors.Join(err, l.Close()))
+	}
 	return func() { _ = l.Close() }, nil
+}
+
+// tidy mends what a writer left that was killed in the middle of a file.
+func (s *Store) tidy() error {
+	if err := os.Remove(s.indexPath() + part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("tidy image store: %w", err)
+	}
+	marker := s.path("images", "oci-layout")
+	if text, err := os.ReadFile(marker); err == nil && string(text) == layoutVersion {
+		return nil
+	}
+	return os.WriteFile(marker, []byte(layoutVersion), 0o600)
 }
 
 // prepare makes what every store has. It stays when nothing is in the store any
@@ -78,11 +92,7 @@ func (s *Store) prepare() error {
 			return fmt.Errorf("make image store: %w", err)
 		}
 	}
-	marker := s.path("images", "oci-layout")
-	if _, err := os.Stat(marker); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return renameio.WriteFile(marker, []byte(layoutVersion), 0o600)
+	return nil
 }
 
 // readIndex returns an empty index where there is none yet.
@@ -102,10 +112,31 @@ func (s *Store) writeIndex(index *v1.IndexManifest) error {
 	if err != nil {
 		return fmt.Errorf("encode image index: %w", err)
 	}
-	if err := renameio.WriteFile(s.indexPath(), append(text, '\n'), 0o600); err != nil {
+	if err := replace(s.indexPath(), append(text, '\n')); err != nil {
 		return fmt.Errorf("write image index: %w", err)
 	}
-	return syncDirectory(s.path("images"))
+	return nil
+}
+
+// part ends the name of a file that is still being written. The holder of the
+// store's lock is the only one who writes any.
+const part = ".part"
+
+// replace writes a file as a whole, such that it survives a power cut: readers,
+// who take no lock, see the old or the new one.
+func replace(path string, text []byte) error {
+	f, err := os.OpenFile(path+part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path+part))
+	}
+	return rename(path+part, path)
 }
 
 // syncDirectory makes the names in a directory survive a power cut (fsync(2):

@@ -137,8 +137,11 @@ func undoLayer(target string) error {
 	return undoDirectory(target + leaving)
 }
 
-// undoBlob removes a blob that no image refers to.
+// undoBlob removes a blob that no image refers to, and what was not yet one.
 func undoBlob(target string) error {
+	if err := os.Remove(target + part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove blob: %w", err)
+	}
 	s := Open(filepath.Join(filepath.Dir(target), "..", "..", ".."))
 	used, err := s.references()
 	if err != nil {

@@ -77,14 +77,18 @@ func (m *monitor) current() Live {
 	return *m.container.Live
 }
 
-// holdBack keeps the restart policy from starting the container again; after the
-// next boot, too, if it is the user's will.
+// holdBack keeps the restart policy from starting the container again: after the
+// next [Boot], too, if it is the user's will, and else only until then.
 func (m *monitor) holdBack(byUser bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.container.Last != nil && byUser {
+	if m.container.Last != nil {
 		last := *m.container.Last
-		last.StoppedByUser = true
+		if byUser {
+			last.StoppedByUser = true
+		} else {
+			last.Boot = ""
+		}
 		_ = m.container.saveLast(last)
 	}
 	if !m.stopping {

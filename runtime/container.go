@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/minidock/minidock/cgroups"
 	"github.com/minidock/minidock/steps"
 )
@@ -117,7 +115,8 @@ func (c *Container) dir() string { return c.layout.Container(c.Config.ID) }
 func (c *Container) run() string { return c.layout.RunContainer(c.Config.ID) }
 
 // Running says whether the container's program runs. One whose monitor died may
-// still do so; an init that waits for a dead monitor does not.
+// still do so; an init that waits for a dead monitor does not. With its monitor
+// alive, init is about to become the program, or has just been told to.
 func (c *Container) Running() bool {
 	return c.Live != nil && alive(c.Live.Pid, c.Live.PidStart) &&
 		(!waiting(c.Live.Pid) || alive(c.Live.Monitor, c.Live.MonitorStart))
@@ -127,8 +126,15 @@ func (c *Container) Running() bool {
 // such container: create writes it last, remove deletes it first.
 func load(l Layout, id string) (*Container, error) {
 	c := &Container{layout: l}
-	if err := readJSON(filepath.Join(l.Container(id), configFile), &c.Config); err != nil {
+	path := filepath.Join(l.Container(id), configFile)
+	if err := readJSON(path, &c.Config); err != nil {
 		return nil, err
+	}
+	if c.Config.ID != id || len(c.Config.Args) == 0 {
+		return nil, &steps.Fault{
+			Msg:  fmt.Sprintf("read state %s: it does not describe container %s", path, short(id)),
+			Hint: "The file was edited or is another container's; mend it, or remove the container's directory.",
+		}
 	}
 	for path, into := range map[string]any{
 		filepath.Join(l.RunContainer(id), liveFile): &c.Live,
@@ -188,21 +194,25 @@ func writeJSON(path string, v any, sync durable) error {
 		return fmt.Errorf("encode state %s: %w", path, err)
 	}
 	text = append(text, '\n')
-	if sync {
-		err = renameio.WriteFile(path, text, 0o600)
-	} else {
-		err = replaceFile(path, text)
-	}
-	if err != nil {
+	if err := replaceFile(path, text, sync); err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
 	return nil
 }
 
-func replaceFile(path string, text []byte) error {
-	part := path + ".part"
-	if err := os.WriteFile(part, text, 0o600); err != nil {
+// replaceFile writes beside the file, under a name that is always the same: what
+// a killed writer leaves, the next one overwrites.
+func replaceFile(path string, text []byte, sync durable) error {
+	f, err := os.OpenFile(path+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
 		return err
 	}
-	return os.Rename(part, path)
+	_, err = f.Write(text)
+	if err == nil && bool(sync) {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path+".part"))
+	}
+	return os.Rename(path+".part", path)
 }

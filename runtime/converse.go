@@ -85,7 +85,8 @@ func (m *monitorConn) handle(kind frameType, payload []byte, s Streams) (done bo
 			s.Tell(told)
 		}
 	case frameStarted:
-		return s.Detach, 0, m.begun(s)
+		m.begun(s)
+		return s.Detach, 0, nil
 	case frameTaken:
 		m.taken <- struct{}{}
 	case frameDone:
@@ -108,14 +109,13 @@ func (m *monitorConn) handle(kind frameType, payload []byte, s Streams) (done bo
 }
 
 // begun is what follows once the program runs.
-func (m *monitorConn) begun(s Streams) error {
+func (m *monitorConn) begun(s Streams) {
 	if s.Started != nil {
 		s.Started()
 	}
 	if s.In != nil && !s.Detach {
 		go m.pumpInput(s)
 	}
-	return nil
 }
 
 // pumpInput copies our input to the process until it ends or nobody takes it, or

@@ -205,12 +205,15 @@ func (p RestartPolicy) inspect() RestartPolicy {
 // counters reads the group of a running container, or what was kept of it.
 func (c *Container) counters() (*CgroupInspection, error) {
 	shown := &CgroupInspection{Path: c.layout.CgroupPath(c.Config.ID)}
-	if c.Exit != nil && c.Exit.Cgroup != nil {
+	if !c.Running() {
+		if c.Exit == nil || c.Exit.Cgroup == nil {
+			return nil, nil
+		}
 		shown.Counters = c.Exit.Cgroup
 		return shown, nil
 	}
 	host, err := cgroups.Probe()
-	if err != nil || !c.Running() || host.Mode != cgroups.Unified {
+	if err != nil || host.Mode != cgroups.Unified {
 		return nil, err
 	}
 	counters, err := cgroups.Open(host, shown.Path).Counters()

@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // spool passes bytes on to a reader that may be slow or stop reading, and never
@@ -62,8 +64,14 @@ func (s *spool) keep(p []byte) (err error) {
 	return err
 }
 
+// unnamedFile never has a name where the file system knows of such files
+// (open(2), O_TMPFILE); elsewhere it loses its name at once.
 func unnamedFile() (*os.File, error) {
-	f, err := os.CreateTemp("/var/tmp", "minidock-spool-")
+	const dir = "/var/tmp"
+	if fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600); err == nil {
+		return os.NewFile(uintptr(fd), dir), nil
+	}
+	f, err := os.CreateTemp(dir, "minidock-spool-")
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ func (k *killing) judge() {
 	}
 	leftover.Settle(k.t, k.before, k.ties...)
 	k.compareFiles()
+	k.look(k.t)
 }
 
 // listed lists the containers, and holds what ps says of them against the kernel.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/minidock/minidock/internal/gate"
 	"github.com/minidock/minidock/internal/leftover"
@@ -39,7 +40,7 @@ type killing struct {
 	episode
 	victim string
 	files  []string // of the root, when nothing is left
-	others []leftover.Object
+	look   func(testing.TB)
 
 	mu       sync.Mutex // held while a gate asks
 	plays    bool       // the episode's own command runs
@@ -56,6 +57,8 @@ type killing struct {
 func newKilling(t *testing.T, e episode, victim string) *killing {
 	t.Helper()
 	k := &killing{world: newWorld(t), episode: e, victim: victim}
+	k.look = leftover.Canaries(t, filepath.Join(filepath.Dir(k.layout.Root), "foreign"), k.layout.Instance)
+	k.before = leftover.Snapshot(k.ties...)
 	k.importProbe()
 	// A first run makes the directories that stay.
 	k.must("run", "--rm", "--name", "victim", "probe", "/probe", "exit", "0")
@@ -87,7 +90,10 @@ func (k *killing) perform(args []string) {
 	k.plays = true
 	k.mu.Unlock()
 	r := k.start(args...)
-	k.awaitEnd(r, k.stays)
+	k.awaitEnd(r)
+	if k.whole {
+		k.awaitGone()
+	}
 	k.mu.Lock()
 	k.plays = false
 	k.mu.Unlock()
@@ -95,9 +101,24 @@ func (k *killing) perform(args []string) {
 	switch status := r.cmd.ProcessState; {
 	case strings.Contains(said, "Conflict"):
 		k.t.Errorf("the name was taken: %s", said)
-	case k.at == nil && !k.stays && !status.Success():
+	case k.at == nil && !status.Success():
 		k.t.Errorf("minidock %s: %s: %s", k.args, status, said)
 	}
+}
+
+// awaitGone waits until nobody is left to act, unless somebody has been killed.
+func (k *killing) awaitGone() {
+	k.t.Helper()
+	k.eventually(func() bool {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		for _, g := range k.gates {
+			if gone, _ := g.Gone(0); !gone {
+				return k.struck
+			}
+		}
+		return true
+	}, "all processes end")
 }
 
 // start starts a minidock command behind a gate.
@@ -120,27 +141,15 @@ func (k *killing) start(args ...string) *running {
 	return r
 }
 
-// awaitEnd waits for the command's end. One that stays is killed as soon as its
-// container says that it runs, which then goes on with its monitor alone.
-func (k *killing) awaitEnd(r *running, stays bool) {
+func (k *killing) awaitEnd(r *running) {
 	k.t.Helper()
-	ended := func() bool {
-		select {
-		case <-r.ended:
-			return true
-		default:
-			return false
-		}
+	select {
+	case <-r.ended:
+	case <-time.After(patience):
+		k.t.Errorf("minidock %s has not ended after %s; it said: %s", k.args, patience, r.err.String())
+		_ = r.cmd.Process.Kill()
+		<-r.ended
 	}
-	k.eventually(func() bool {
-		return ended() || stays && strings.Contains(r.out.String(), "ready")
-	}, "the command ends; "+r.err.String())
-	if stays {
-		if err := gate.Kill(r.cmd.Process.Pid, patience); err != nil {
-			k.t.Error(err)
-		}
-	}
-	<-r.ended
 }
 
 // see is asked before each act of the command, its monitor, and its container.
@@ -216,17 +225,39 @@ func (k *killing) pattern(a gate.Act) string {
 	return anyNumber.ReplaceAllString(anyID.ReplaceAllString(text, "ID"), "N")
 }
 
-// running makes a container that runs, with its monitor alone.
-func (k *killing) running() {
+// begin starts a container that runs on, and so that its monitor is behind a gate.
+func (k *killing) begin(args ...string) {
 	k.t.Helper()
-	k.awaitEnd(k.start("run", "--name", "victim", "probe", "/probe", "ignore-term"), true)
-	k.eventually(func() bool { return k.inspect("victim").State.Running }, "victim runs")
+	k.awaitEnd(k.start(append([]string{"run", "-d", "--name", "victim", "probe", "/probe"}, args...)...))
+	if k.monitor == 0 {
+		k.t.Fatal("no monitor was seen")
+	}
 }
+
+// running makes a container that ends when it is told to.
+func (k *killing) running() { k.begin("sleep", "300") }
+
+// stubborn makes one that does not.
+func (k *killing) stubborn() { k.begin("ignore-term") }
 
 // stopped makes a container that has ended.
 func (k *killing) stopped() {
 	k.t.Helper()
 	k.must("run", "--name", "victim", "probe", "/probe", "exit", "0")
+}
+
+// paused makes a container that is frozen.
+func (k *killing) paused() {
+	k.t.Helper()
+	k.running()
+	k.must("pause", "victim")
+}
+
+// halted makes a container that comes back at the next boot.
+func (k *killing) halted() {
+	k.t.Helper()
+	k.must("run", "-d", "--restart", "always", "--name", "victim", "probe", "/probe", "sleep", "300")
+	k.must("system", "halt")
 }
 
 // orphan makes a container that runs without its monitor.
@@ -251,9 +282,9 @@ func (k *killing) lost() {
 func (k *killing) half() {
 	k.t.Helper()
 	k.strikeAt = func(a gate.Act) bool { return a.Call == "execve" && k.roleOf(a.Pid) == "init" }
-	k.awaitEnd(k.start("run", "--rm", "--name", "victim", "probe", "/probe", "exit", "0"), false)
+	k.awaitEnd(k.start("run", "--rm", "--name", "victim", "probe", "/probe", "exit", "0"))
 	k.strikeAt = func(a gate.Act) bool { return strings.HasSuffix(a.Target, "index.json") }
-	k.awaitEnd(k.start("image", "import", k.other(), "other"), false)
+	k.awaitEnd(k.start("image", "import", k.other(), "other"))
 }
 
 // otherImage makes a second image.

@@ -40,7 +40,7 @@ func intoFile(path string, write func(io.Writer) error) error {
 	if path == "" {
 		return write(os.Stdout)
 	}
-	file, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o600))
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o600))
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

@@ -25,7 +25,8 @@ import (
 
 // Object is one thing in the kernel or below /run.
 type Object struct {
-	// Kind is mount, link, table, cgroup, netns, process or file.
+	// Kind is mount, link, table (its rules are part of the name), cgroup, netns,
+	// process or file.
 	Kind string
 	Name string
 	// ties is all that may show to whom the object belongs.
@@ -120,16 +121,19 @@ func links() []Object {
 }
 
 // tables asks nft where it is installed; without it nobody made a table by hand
-// either, and a library's tables show up where nft is.
+// either, and a library's tables show up where nft is. A table with other rules
+// is another object; counters and the like don't count (-s).
 func tables() []Object {
-	text, err := exec.Command("nft", "list", "tables").Output()
+	text, err := exec.Command("nft", "-s", "list", "ruleset").Output()
 	if err != nil {
 		return nil
 	}
 	var all []Object
-	for line := range strings.Lines(string(text)) {
-		name := strings.TrimPrefix(strings.TrimSpace(line), "table ")
-		all = append(all, Object{"table", name, name})
+	for part := range strings.SplitSeq("\n"+string(text), "\ntable ") {
+		if part = strings.TrimSpace(part); part != "" {
+			name, _, _ := strings.Cut(part, " {")
+			all = append(all, Object{"table", part, name})
+		}
 	}
 	return all
 }

@@ -131,3 +131,30 @@ func TestGroupsAndNamespacesAreFound(t *testing.T) {
 		t.Errorf("found %v", left)
 	}
 }
+
+func TestTouchedCanariesFailTheTest(t *testing.T) {
+	require.Needs(t, require.Linux, require.Root)
+	dir, instance := t.TempDir(), "minidock-canary-test"
+	look := Canaries(t, dir, instance)
+	w := &watched{TB: t}
+	look(w)
+	if w.failures > 0 {
+		t.Error("untouched canaries count as touched")
+	}
+	for i, touch := range []func() error{
+		func() error { return os.WriteFile(filepath.Join(dir, "containers", "foreign", "file"), nil, 0o600) },
+		func() error { return os.Remove("/run/" + instance + "-foreign/ledgers/foreign.jsonl") },
+		func() error {
+			return syscall.Mount("none", filepath.Join(dir, "merged"), "", syscall.MS_REMOUNT, "size=8k")
+		},
+	} {
+		if err := touch(); err != nil {
+			t.Fatal(err)
+		}
+		w.failures = 0
+		look(w)
+		if w.failures != i+1 {
+			t.Errorf("%d canaries are touched, %d are found", i+1, w.failures)
+		}
+	}
+}

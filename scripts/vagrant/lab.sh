@@ -111,6 +111,13 @@ connected() {
     guest_ssh -O check lab 2>/dev/null
 }
 
+connect() {
+    [ -f "$lab/ssh_config" ] || return
+    guest_ssh -O exit lab 2>/dev/null || true
+    rm -f "$lab/ssh.socket"
+    beside_vm ssh -F "$lab/ssh_config" -o ControlMaster=yes "$@" -fN lab </dev/null >/dev/null 2>"$lab/ssh.log" 9>&-
+}
+
 disconnect() {
     [ ! -f "$lab/ssh_config" ] || guest_ssh -O exit lab 2>/dev/null || true
     rm -f "$lab/ssh_config" "$lab/ssh.socket"
