@@ -59,6 +59,10 @@ bench: build ## time minidock beside runc and crun
 	@scripts/setup bench
 	@scripts/bench
 
+.PHONY: compat
+compat: build ## run the same commands on a Docker engine and on minidock; RECORD=1 writes down what they say
+	@scripts/compat
+
 .PHONY: vm-destroy
 vm-destroy: ## remove the lab VM; its box is kept
 	@scripts/vagrant/destroy

@@ -32,6 +32,9 @@ func legacyFreeze(file, why string, freeze bool) steps.Step {
 	if freeze {
 		value = "FROZEN"
 	}
+	if freeze {
+		why += " On version 1 it is written again until none has slipped through."
+	}
 	s := writeStep(KindFreeze, file, value, why)
 	s.Man = "kernel Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst"
 	return s

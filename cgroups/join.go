@@ -97,11 +97,16 @@ func (h Host) joinLegacy(path string) []steps.Step {
 	if s, any := h.cpusetStep(path); any {
 		list = append(list, s)
 	}
-	var dirs []string
-	for _, tree := range trees {
-		dirs = append(dirs, filepath.Join(h.Mountpoint, tree, path))
+	return append(list, joinStep(h.dirsIn(trees, path)))
+}
+
+// dirsIn are a group's directories in these trees.
+func (h Host) dirsIn(trees []string, path string) []string {
+	dirs := make([]string, len(trees))
+	for i, tree := range trees {
+		dirs[i] = filepath.Join(h.Mountpoint, tree, path)
 	}
-	return append(list, joinStep(dirs))
+	return dirs
 }
 
 func (h Host) mkdirStep(kind steps.Kind, trees []string, path, why string) (s steps.Step, any bool) {
@@ -223,4 +228,27 @@ func ruleKey(rule string) []string {
 	numbers, access, _ := strings.Cut(rest, " ")
 	major, minor, _ := strings.Cut(numbers, ":")
 	return []string{strings.Trim(major, "*"), strings.Trim(minor, "*"), kind, access}
+}
+
+// BirthCall writes the call by which libcontainer starts a further process of the
+// group at path. On version 2 the process is born in the group; on version 1 it is
+// born outside, see [EnterSteps].
+func BirthCall(h Host, path string) string {
+	if h.Mode != Unified {
+		return "clone(CLONE_VM|CLONE_PIDFD|CLONE_VFORK|SIGCHLD)"
+	}
+	return "clone3({flags=CLONE_VM|CLONE_PIDFD|CLONE_VFORK|CLONE_INTO_CGROUP, exit_signal=SIGCHLD, cgroup=" + steps.Quote(h.Dir(path)) + ", …})"
+}
+
+// EnterSteps tells how libcontainer puts a further process into the group at path
+// once it is in the container's namespaces: on version 1 tree by tree, in any
+// order; on version 2 it is there already.
+func EnterSteps(h Host, path string) []steps.Step {
+	trees := h.libcontainerTrees()
+	if h.Mode == Unified || len(trees) == 0 {
+		return nil
+	}
+	s := joinStep(h.dirsIn(trees, path))
+	s.Why = "Put the new process into the container's group, in the tree of each controller: the container's limits are its limits now."
+	return []steps.Step{s}
 }

@@ -21,11 +21,11 @@ func defaultCapabilities() []string {
 // capabilitiesOf mixes --cap-add and --cap-drop into the default set, as Docker
 // does: ALL on one side makes the other side the exception.
 func capabilitiesOf(add, drop []string, privileged bool) ([]string, error) {
-	added, err := canonicalCapabilities(add)
+	added, err := canonicalCapabilities("CapAdd", add)
 	if err != nil {
 		return nil, err
 	}
-	dropped, err := canonicalCapabilities(drop)
+	dropped, err := canonicalCapabilities("CapDrop", drop)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func without(set, dropped []string) []string {
 }
 
 // canonicalCapabilities writes names as capabilities(7) does: in capitals, with CAP_.
-func canonicalCapabilities(names []string) ([]string, error) {
+func canonicalCapabilities(list string, names []string) ([]string, error) {
 	known := capability.ListKnown()
 	var canonical []string
 	for _, name := range names {
@@ -64,7 +64,7 @@ func canonicalCapabilities(names []string) ([]string, error) {
 		full := "CAP_" + strings.TrimPrefix(upper, "CAP_")
 		if !slices.ContainsFunc(known, func(c capability.Cap) bool { return "CAP_"+strings.ToUpper(c.String()) == full }) {
 			return nil, &steps.Fault{
-				Msg:  fmt.Sprintf("invalid CapAdd/CapDrop: unknown capability: %q", name),
+				Msg:  fmt.Sprintf("invalid %s: unknown capability: %q", list, full),
 				Hint: "See capabilities(7) for the names; the prefix CAP_ may be left out.",
 				Code: 125,
 			}

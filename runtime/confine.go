@@ -38,7 +38,7 @@ func (v *view) enterStep(covers []coverFile) steps.Step {
 			"no symbolic link of the container leads out, however it changes them meanwhile. The namespace ends with the thread.",
 		Call: []string{
 			"unshare(CLONE_NEWNS)",
-			`mount("", "/", "", MS_SLAVE|MS_REC, "")`,
+			`mount("", "/", NULL, MS_REC|MS_SLAVE, NULL)`,
 			fmt.Sprintf("chdir(%q)", merged),
 		},
 		Shell: []string{"unshare --mount --propagation slave chroot " + steps.ShellQuote(merged)},
@@ -49,9 +49,9 @@ func (v *view) enterStep(covers []coverFile) steps.Step {
 		step.Call = append(step.Call, fmt.Sprintf("open_tree(AT_FDCWD, %q, OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)", c.source))
 	}
 	step.Call = append(step.Call, `pivot_root(".", ".")`, `umount2(".", MNT_DETACH)`, `chdir("/")`,
-		`mount("", "/", "", MS_NOSUID|MS_NODEV|MS_NOEXEC|MS_REMOUNT|MS_BIND, "")`)
+		`mount("", "/", NULL, MS_NOSUID|MS_NODEV|MS_NOEXEC|MS_REMOUNT|MS_BIND, NULL)`)
 	for _, c := range covers {
-		step.Call = append(step.Call, fmt.Sprintf("move_mount(…, \"\", AT_FDCWD, %q, MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_SYMLINKS)", c.target))
+		step.Call = append(step.Call, fmt.Sprintf("move_mount(FD, \"\", AT_FDCWD, %q, MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_SYMLINKS)", c.target))
 	}
 	return step
 }

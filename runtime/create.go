@@ -52,7 +52,7 @@ func draw(l Layout, o Options, tell func(steps.Record)) (*draft, error) {
 		return nil, err
 	}
 	d := &draft{container: c, ledger: ledger}
-	if err := ledger.Do(runDirectoryStep(c.run()), func() error { return os.MkdirAll(c.run(), 0o700) }); err != nil {
+	if err := ledger.Do(flockStep(c.run(), true), func() error { return os.MkdirAll(c.run(), 0o700) }); err != nil {
 		return nil, d.finish(err)
 	}
 	if d.held, err = tryLock(l, c.Config.ID); err != nil {
@@ -77,16 +77,23 @@ func (d *draft) finish(cause error) error {
 	return errors.Join(cause, undone, d.ledger.Remove(), os.RemoveAll(d.container.run()))
 }
 
-func runDirectoryStep(dir string) steps.Step {
-	return steps.Step{
+// flockStep tells the lock of a container, whose run directory is made for it
+// where it isn't there.
+func flockStep(dir string, makes bool) steps.Step {
+	s := steps.Step{
 		Kind: "lock", Target: dir,
-		Why:   "Make a directory in memory for what should not outlive a reboot; locking it keeps other minidock commands away from this container.",
-		Call:  []string{fmt.Sprintf("mkdirat(AT_FDCWD, %q, 0700)", dir), fmt.Sprintf("flock(%q, LOCK_EX|LOCK_NB)", dir)},
-		Shell: []string{"mkdir -p -m 700 " + dir},
-		Undo:  "rm -r " + dir,
-		See:   "ls -l " + dir,
-		Man:   "mkdir(2), flock(2)",
+		Why:   "Lock the container's directory for what should not outlive a reboot: that keeps other minidock commands away from this container.",
+		Call:  []string{fmt.Sprintf("flock(%q, LOCK_EX|LOCK_NB)", dir)},
+		Shell: []string{"flock --nonblock " + steps.ShellQuote(dir) + " sh"},
+		See:   "lslocks", Man: "flock(2)",
 	}
+	if makes {
+		s.Why = "Make a directory in memory for what should not outlive a reboot; locking it keeps other minidock commands away from this container."
+		s.Call = append([]string{fmt.Sprintf("mkdirat(AT_FDCWD, %q, 0700)", dir)}, s.Call...)
+		s.Shell = append([]string{"mkdir -p -m 700 " + steps.ShellQuote(dir)}, s.Shell...)
+		s.Undo, s.See, s.Man = "rm -r "+steps.ShellQuote(dir), "ls -ld "+steps.ShellQuote(dir)+"; lslocks", "mkdir(2), flock(2)"
+	}
+	return s
 }
 
 // configure decides everything about the container before anything is made.

@@ -102,7 +102,7 @@ func verbs(l Layout) map[string]func() error {
 		"wait":    func() error { _, err := Wait(l, "web"); return err },
 		"rename":  func() error { return Rename(l, "web", "other", nil) },
 		"update":  func() error { return Update(l, "web", Changes{}) },
-		"rm -f":   func() error { return Remove(l, id, true) },
+		"rm -f":   func() error { return Remove(l, id, true, nil) },
 		"explain": func() error { _, err := Story(l, "web"); return err },
 		"boot":    func() error { return Boot(l, func(*Container) {}) },
 		"halt":    func() error { return Halt(l, func(*Container) {}) },

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -203,13 +202,12 @@ func overlayEnv(base, over []string) []string {
 // container that runs, in its order: see its nsexec.c and setns_init_linux.go.
 func execSteps(host cgroups.Host, path string, pid int, config configs.Config, p *libcontainer.Process) []steps.Step {
 	t := &inside{host: host, config: &config, process: p}
-	t.list = append(t.list, steps.Step{
-		Kind: "process", Target: "exec",
-		Why:  "Start minidock once more: that process will step into the container, and then become the program.",
-		Call: []string{"clone(CLONE_VM|CLONE_PIDFD|CLONE_VFORK|SIGCHLD)", `execve("/proc/self/fd/FD", …)`},
-		See:  "ps -e -o pid,ppid,args | grep 'runc:'", Man: "clone(2), execve(2)",
-	})
+	t.enteringProcess(path)
 	t.joinNamespaces(pid)
+	t.list = append(t.list, cgroups.EnterSteps(host, path)...)
+	t.ownRlimit()
+	t.add(keyringStep(filepath.Base(path), "Join a new session keyring: this process gets none of the monitor's keys."))
+	t.terminal("Open a pseudo-terminal in the container's /dev/pts for this process alone, and send its other end to the monitor, who is then what a screen and a keyboard would be.")
 	t.privileges()
 	t.add(steps.Step{
 		Kind: "exec", Target: p.Args[0],
@@ -221,16 +219,27 @@ func execSteps(host cgroups.Host, path string, pid int, config configs.Config, p
 	return t.list
 }
 
-// joinNamespaces: a namespace of the monitor's own is left out by libcontainer.
+// enteringProcess: in a group of cgroup v2 it is born, so that it costs its limits
+// from the first instruction on; on version 1 it is moved there later.
+func (t *inside) enteringProcess(path string) {
+	t.list = append(t.list, steps.Step{
+		Kind: "process", Target: "exec",
+		Why:  "Start minidock once more: that process will step into the container, and then become the program.",
+		Call: []string{cgroups.BirthCall(t.host, path), `execve("/proc/self/fd/FD", …)`},
+		See:  "ps -e -o pid,ppid,args | grep 'runc:'", Man: "clone(2), execve(2)",
+	})
+}
+
+// joinNamespaces goes through the namespaces in libcontainer's order, which
+// leaves out those that this kernel does not have.
 func (t *inside) joinNamespaces(pid int) {
 	var calls, options []string
-	for _, ns := range t.config.Namespaces {
-		flag, option := namespaceFlags(ns.Type)
-		file := fmt.Sprintf("/proc/%d/ns/%s", pid, configs.NsName(ns.Type))
-		if _, err := os.Stat(file); err != nil {
+	for _, kind := range configs.NamespaceTypes() {
+		flag, option := namespaceFlags(kind)
+		if !t.config.Namespaces.Contains(kind) || !configs.IsNamespaceSupported(kind) {
 			continue
 		}
-		calls = append(calls, fmt.Sprintf("setns(%s, %s)", configs.NsName(ns.Type), flag))
+		calls = append(calls, fmt.Sprintf("setns(%s, %s)", configs.NsName(kind), flag))
 		options = append(options, strings.TrimSuffix(option, " --fork"))
 	}
 	t.add(steps.Step{
@@ -238,6 +247,7 @@ func (t *inside) joinNamespaces(pid int) {
 		Why:   "Step into the namespaces of the container's first process: from here on this process sees what the container sees. Its child is born into the PID namespace.",
 		Call:  append(append([]string{"clone(CLONE_PARENT|SIGCHLD)"}, calls...), "clone(CLONE_PARENT|SIGCHLD)"),
 		Shell: []string{fmt.Sprintf("nsenter --target %d %s sh", pid, strings.Join(options, " "))},
-		See:   "lsns", Man: "setns(2), namespaces(7)",
+		See:   fmt.Sprintf("lsns --task %d", pid), Man: "setns(2), namespaces(7)",
 	})
+	t.session("Be root in there, user 0 and group 0, and lead a session of its own, apart from the monitor's.")
 }

@@ -49,8 +49,9 @@ func insideSteps(l Layout, host cgroups.Host, id string, config *configs.Config,
 	}
 	t.deviceNodes()
 	t.list = append(t.list, cgroups.DeviceSteps(host, l.CgroupPath(id), deviceRules(config))...)
-	t.terminal()
 	t.pivot()
+	t.console()
+	t.readonlyRoot()
 	t.names()
 	t.walls()
 	t.privileges()
@@ -131,19 +132,22 @@ func (t *inside) namespaces() {
 		Shell: []string{"unshare " + strings.Join(options, " ") + " sh"},
 		See:   "lsns", Man: "namespaces(7), unshare(2), pid_namespaces(7)",
 	})
-	t.add(steps.Step{
-		Kind: "identity", Target: "root in the new namespaces",
-		Why:   "Be root, user 0 and group 0, while the container's world is being built.",
-		Call:  []string{"setuid(0)", "setgid(0)"},
-		Shell: []string{"id -u"},
-		See:   "grep -E '^[UG]id' /proc/self/status", Man: "setuid(2), setgid(2)",
-	})
+	t.session("Lead a session of its own, apart from the host's terminals; and be root, user 0 and group 0, while the container's world is being built.")
 	t.list = append(t.list, steps.Step{
 		Kind: "thread", Target: "the monitor's",
 		Why:   "Let one thread of the monitor step into the container's mount namespace, to open there what init may not open by itself.",
 		Call:  []string{"unshare(CLONE_FS)", "setns(mnt, CLONE_NEWNS)"},
 		Shell: []string{"nsenter --mount=/proc/PID/ns/mnt true"},
 		Man:   "setns(2)",
+	})
+}
+
+func (t *inside) session(why string) {
+	t.add(steps.Step{
+		Kind: "identity", Target: "root in the new namespaces", Why: why,
+		Call:  []string{"setsid()", "setuid(0)", "setgid(0)"},
+		Shell: []string{"setsid sh", "id -u"},
+		See:   "ps -o pid,sid,user -p PID", Man: "setsid(2), setuid(2), setgid(2)",
 	})
 }
 
@@ -194,13 +198,18 @@ func shellLimit(v uint64) string {
 }
 
 func (t *inside) keyring(id string) {
-	t.add(steps.Step{
-		Kind: "keyring", Target: "_ses." + id,
-		Why:   "Join a new session keyring, so that the container doesn't find the host's keys.",
-		Call:  []string{fmt.Sprintf("keyctl(KEYCTL_JOIN_SESSION_KEYRING, %q)", "_ses."+id), "keyctl(KEYCTL_SETPERM, …)"},
+	s := keyringStep(id, "Join a new session keyring, so that the container doesn't find the host's keys.")
+	s.Call = append(s.Call, "keyctl(KEYCTL_SETPERM, …)")
+	t.add(s)
+}
+
+func keyringStep(id, why string) steps.Step {
+	return steps.Step{
+		Kind: "keyring", Target: "_ses." + id, Why: why,
+		Call:  []string{fmt.Sprintf("keyctl(KEYCTL_JOIN_SESSION_KEYRING, %q)", "_ses."+id)},
 		Shell: []string{"keyctl session _ses." + id},
 		See:   "cat /proc/keys", Man: "keyctl(2), session-keyring(7)",
-	})
+	}
 }
 
 // prepareRoot makes the root file system a mount that can be pivoted to.
@@ -372,22 +381,58 @@ func deviceLinks() []deviceLink {
 	return links
 }
 
-// terminal: N is the first number that is free in the new /dev/pts.
-func (t *inside) terminal() {
-	if t.process.ConsoleSocket == nil {
+// terminalPath is the container's end of the first pseudo-terminal in a new
+// /dev/pts, which counts from 0 (pts(4)).
+const terminalPath = "/dev/pts/0"
+
+// console opens the terminal of the container's first process, and shows it as
+// the console, when the new root is there and can still be written to.
+func (t *inside) console() {
+	s, has := t.terminalStep(terminalPath,
+		"Open a pseudo-terminal in the container's own /dev/pts, show its one end as /dev/console, and send the other to the monitor, who is then what a screen and a keyboard would be.")
+	if !has {
 		return
 	}
-	t.add(steps.Step{
-		Kind: "terminal", Target: "/dev/console",
-		Why: "Open a pseudo-terminal in the container's own /dev/pts, show its one end as /dev/console, and send the other to the monitor, who is then what a screen and a keyboard would be.",
-		Call: []string{
-			`openat(AT_FDCWD, "/dev/console", O_RDONLY|O_CREAT|O_NOFOLLOW|O_CLOEXEC, 0666)`,
-			`mount("/dev/pts/0", "/dev/console", NULL, MS_BIND, NULL)`,
-			"setsid()", "ioctl(0, TIOCSCTTY, 0)",
-		},
-		Shell: []string{"touch /dev/console", "mount --bind /dev/pts/0 /dev/console", "setsid --ctty sh < /dev/pts/0 > /dev/pts/0 2>&1"},
+	s.Target = "/dev/console"
+	s.Call = slices.Insert(s.Call, len(s.Call)-connectCalls,
+		`openat(AT_FDCWD, "/dev/console", O_RDONLY|O_CREAT|O_NOFOLLOW|O_CLOEXEC, 0666)`,
+		mountCall{terminalPath, "/dev/console", "", unix.MS_BIND, ""}.call())
+	s.Shell = slices.Insert(s.Shell, 0, "touch /dev/console", "mount --bind "+terminalPath+" /dev/console")
+	t.add(s)
+}
+
+// terminal opens the terminal of a further process. Which number it gets is known
+// only then: it is the first that is free.
+func (t *inside) terminal(why string) {
+	if s, has := t.terminalStep("/dev/pts/N", why); has {
+		t.add(s)
+	}
+}
+
+// connectCalls is how many calls of a terminal's step come after the opening.
+const connectCalls = 4
+
+func (t *inside) terminalStep(path, why string) (s steps.Step, has bool) {
+	if t.process.ConsoleSocket == nil {
+		return s, false
+	}
+	calls := []string{
+		`openat(AT_FDCWD, "/dev/pts/ptmx", O_RDWR|O_NOCTTY|O_CLOEXEC)`,
+		`ioctl("/dev/pts/ptmx", TIOCSPTLCK, [0])`,
+		`ioctl("/dev/pts/ptmx", TIOCGPTPEER, O_RDWR|O_NOCTTY|O_CLOEXEC)`,
+	}
+	if p := t.process; p.ConsoleHeight != 0 && p.ConsoleWidth != 0 {
+		calls = append(calls, fmt.Sprintf(`ioctl("/dev/pts/ptmx", TIOCSWINSZ, {ws_row=%d, ws_col=%d, …})`, p.ConsoleHeight, p.ConsoleWidth))
+	}
+	for fd := range 3 {
+		calls = append(calls, fmt.Sprintf("dup3(%q, %d, 0)", path, fd))
+	}
+	return steps.Step{
+		Kind: "terminal", Target: path, Why: why,
+		Call:  append(calls, fmt.Sprintf("ioctl(%q, TIOCSCTTY, 0)", path)),
+		Shell: []string{"setsid --ctty sh < " + path + " > " + path + " 2>&1"},
 		See:   "tty; stty -a", Man: "pty(7), pts(4), ioctl_tty(2)",
-	})
+	}, true
 }
 
 func (t *inside) pivot() {
@@ -400,6 +445,9 @@ func (t *inside) pivot() {
 		See:   "ls /", Man: "pivot_root(2)",
 	})
 	t.workdir()
+}
+
+func (t *inside) readonlyRoot() {
 	if t.config.Readonlyfs {
 		t.mountStep("/", mountCall{"", "/", "", unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY, ""}, "Make the root file system read-only, as asked.")
 	}
@@ -600,11 +648,18 @@ func (t *inside) identity() {
 	})
 }
 
-// streamOwners: the streams were made by root; /dev/null stays root's.
+// streamOwners: the streams were made by root; /dev/null stays root's. A terminal
+// is all three, and given away once.
 func (t *inside) streamOwners() []string {
+	if t.process.UID == 0 {
+		return nil
+	}
+	if t.process.ConsoleSocket != nil {
+		return []string{fmt.Sprintf("fchown(0, %d, -1)", t.process.UID)}
+	}
 	var calls []string
 	for fd, stream := range []any{t.process.Stdin, t.process.Stdout, t.process.Stderr} {
-		if f, ok := stream.(*os.File); ok && t.process.UID != 0 && f.Name() != os.DevNull {
+		if f, ok := stream.(*os.File); ok && f.Name() != os.DevNull {
 			calls = append(calls, fmt.Sprintf("fchown(%d, %d, -1)", fd, t.process.UID))
 		}
 	}

@@ -15,7 +15,7 @@ import (
 type Inspection struct {
 	// ID is spelled as Docker spells it in JSON.
 	ID              string `json:"Id"`
-	Created         time.Time
+	Created         Timestamp
 	Path            string
 	Args            []string
 	State           StateInspection
@@ -46,8 +46,13 @@ type StateInspection struct {
 	Running, Paused, Restarting, OOMKilled, Dead bool
 	Pid, ExitCode                                int
 	Error                                        string
-	StartedAt, FinishedAt                        time.Time
+	StartedAt, FinishedAt                        Timestamp
 }
+
+// Timestamp is a time that templates show as Docker's do: as it stands in JSON.
+type Timestamp struct{ time.Time }
+
+func (t Timestamp) String() string { return t.Format(time.RFC3339Nano) }
 
 // HostConfig is Docker's HostConfig object, with what minidock knows of it.
 type HostConfig struct {
@@ -67,6 +72,7 @@ type HostConfig struct {
 	Memory, MemoryReservation, MemorySwap  int64
 	MemoryHigh                             int64
 	PidsLimit                              *int64
+	ShmSize                                int64 // Bytes.
 }
 
 // LogConfigInspection is Docker's LogConfig object.
@@ -121,7 +127,7 @@ func Inspect(c *Container) (Inspection, error) {
 	lower := slices.Clone(cfg.Layers)
 	slices.Reverse(lower) // As overlayfs takes it: the topmost first.
 	i := Inspection{
-		ID: cfg.ID, Created: cfg.Created, Path: cfg.Args[0], Args: cfg.Args[1:],
+		ID: cfg.ID, Created: Timestamp{cfg.Created}, Path: cfg.Args[0], Args: cfg.Args[1:],
 		State: c.state(), Image: cfg.ImageID,
 		ResolvConfPath: filepath.Join(dir, "resolv.conf"), HostnamePath: filepath.Join(dir, "hostname"), HostsPath: filepath.Join(dir, "hosts"),
 		LogPath: c.LogPath(), Name: "/" + cfg.Name, Driver: "overlayfs", Platform: "linux",
@@ -153,11 +159,11 @@ func (c *Container) state() StateInspection {
 	s.Paused, s.Restarting = s.Status == "paused", s.Status == "restarting"
 	s.Running = s.Paused || s.Restarting || s.Status == "running"
 	if c.Exit != nil {
-		s.StartedAt, s.FinishedAt = c.Exit.StartedAt, c.Exit.FinishedAt
+		s.StartedAt, s.FinishedAt = Timestamp{c.Exit.StartedAt}, Timestamp{c.Exit.FinishedAt}
 	}
 	switch {
 	case s.Running && !s.Restarting:
-		s.Pid, s.StartedAt, s.OOMKilled = c.Live.Pid, c.Live.StartedAt, c.Live.OOMKilled
+		s.Pid, s.StartedAt, s.OOMKilled = c.Live.Pid, Timestamp{c.Live.StartedAt}, c.Live.OOMKilled
 		if !locked(c.layout, c.Config.ID) {
 			s.Error = "its monitor died: no log, and its exit status will be unknown"
 		}
@@ -175,7 +181,7 @@ func hostConfigOf(c Config) HostConfig {
 		MaskedPaths: maskedPaths(), ReadonlyPaths: readonlyPaths(),
 		NanoCpus: c.Limits.NanoCPUs, CPUShares: c.Limits.CPUShares, CPUPeriod: c.Limits.CPUPeriod, CPUQuota: c.Limits.CPUQuota,
 		CpusetCpus: c.Limits.CpusetCpus, Memory: c.Limits.Memory, MemoryReservation: c.Limits.MemoryReservation,
-		MemorySwap: c.Limits.MemorySwap, MemoryHigh: c.Limits.MemoryHigh,
+		MemorySwap: c.Limits.MemorySwap, MemoryHigh: c.Limits.MemoryHigh, ShmSize: shmSize,
 	}
 	if c.Init {
 		h.Init = &c.Init

@@ -85,7 +85,7 @@ func (d *draft) lead() (*monitorConn, error) {
 	if err := d.ledger.Undo(Undos(), steps.Boot); err != nil {
 		return nil, err
 	}
-	if err := d.ledger.Do(runDirectoryStep(d.container.run()), func() error { return nil }); err != nil {
+	if err := d.ledger.Do(flockStep(d.container.run(), d.held.made), func() error { return nil }); err != nil {
 		return nil, err
 	}
 	if err := cgroups.AnnounceMove(d.ledger); err != nil {
@@ -171,35 +171,33 @@ func Stop(l Layout, ref string, signal unix.Signal, timeout *int, tell func(step
 
 // Kill sends a signal to a running container.
 func Kill(l Layout, ref string, signal unix.Signal, tell func(steps.Record)) error {
-	return onRunning(l, ref, "kill", request{Op: opKill, Signal: int(signal)}, tell)
+	err := onRunning(l, ref, request{Op: opKill, Signal: int(signal)}, tell)
+	if err != nil {
+		return &steps.Fault{Msg: fmt.Sprintf("Cannot kill container: %s: %v", ref, err), Hint: steps.HintOf(err), Err: err}
+	}
+	return nil
 }
 
 // Pause freezes a running container.
 func Pause(l Layout, ref string, tell func(steps.Record)) error {
-	return onRunning(l, ref, "pause", request{Op: opPause}, tell)
+	return onRunning(l, ref, request{Op: opPause}, tell)
 }
 
 // Unpause lets a paused container go on.
 func Unpause(l Layout, ref string, tell func(steps.Record)) error {
-	return onRunning(l, ref, "unpause", request{Op: opUnpause}, tell)
+	return onRunning(l, ref, request{Op: opUnpause}, tell)
 }
 
-// onRunning asks something of a container, and says in Docker's words what could
-// not be done to which.
-func onRunning(l Layout, ref, verb string, r request, tell func(steps.Record)) error {
+// onRunning asks something of a container that has to be running.
+func onRunning(l Layout, ref string, r request, tell func(steps.Record)) error {
 	c, err := Find(l, ref)
 	if err != nil {
 		return err
 	}
-	if c.Started() {
-		err = c.act(r, tell)
-	} else {
-		err = notRunning(c)
+	if !c.Started() {
+		return notRunning(c)
 	}
-	if err != nil {
-		return &steps.Fault{Msg: fmt.Sprintf("Cannot %s container: %s: %v", verb, ref, err), Hint: steps.HintOf(err), Err: err}
-	}
-	return nil
+	return c.act(r, tell)
 }
 
 // Restart stops a container, if it runs, and starts it.
@@ -223,7 +221,7 @@ func Wait(l Layout, ref string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if c.Started() {
+	if !c.settled() { // Or its monitor is about to write down how it ended.
 		code, err := c.ask(request{Op: opWait}, Streams{KeepSignals: true})
 		if !errors.Is(err, errNotRunning) {
 			return code, err
@@ -258,7 +256,7 @@ func Rename(l Layout, ref, name string, tell func(steps.Record)) error {
 		return err
 	}
 	defer d.container.unlock(d.held)
-	return errors.Join(d.container.rename(d.ledger, name), d.ledger.Close())
+	return errors.Join(d.container.tellLock(d.held, tell), d.container.rename(d.ledger, name), d.ledger.Close())
 }
 
 // unlock gives back the lock of a container that does not run, and the directory

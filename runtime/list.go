@@ -120,7 +120,7 @@ const unknownStatus = 255
 // settle records the end of a container whose monitor did not live to see it.
 func settle(c *Container) (*Container, error) {
 	if c.Config.AutoRemove {
-		if err := withLedger(c, remove); err != nil {
+		if err := withLedger(c, nil, remove); err != nil {
 			return nil, err
 		}
 		return nil, fmt.Errorf("load container %s: %w", short(c.Config.ID), fs.ErrNotExist)
@@ -131,7 +131,7 @@ func settle(c *Container) (*Container, error) {
 		}
 		c.emit("die", map[string]string{"exitCode": strconv.Itoa(unknownStatus)})
 	}
-	if err := withLedger(c, retire); err != nil {
+	if err := withLedger(c, nil, retire); err != nil {
 		return nil, err
 	}
 	return load(c.layout, c.Config.ID)
@@ -157,8 +157,8 @@ func (c *Container) lostEnd() Exit {
 }
 
 // withLedger opens a container's ledger for one act.
-func withLedger(c *Container, act func(*Container, *steps.Ledger) error) error {
-	ledger, err := steps.Open(c.layout.Ledger(c.Config.ID), nil)
+func withLedger(c *Container, tell func(steps.Record), act func(*Container, *steps.Ledger) error) error {
+	ledger, err := steps.Open(c.layout.Ledger(c.Config.ID), tell)
 	if err != nil {
 		return err
 	}

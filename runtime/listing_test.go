@@ -131,14 +131,14 @@ func TestStatesAreShownAsDockerShowsThem(t *testing.T) {
 		want StateInspection
 	}{
 		"b1": {nil, nil, StateInspection{Status: "created"}},
-		"b2": {&up, nil, StateInspection{Status: "running", Running: true, Pid: up.Pid, StartedAt: up.StartedAt}},
+		"b2": {&up, nil, StateInspection{Status: "running", Running: true, Pid: up.Pid, StartedAt: Timestamp{up.StartedAt}}},
 		// The last end stays to be seen, its exit status does not.
-		"b3": {&up, &ended, StateInspection{Status: "running", Running: true, Pid: up.Pid, StartedAt: up.StartedAt, FinishedAt: ended.FinishedAt}},
-		"b4": {&paused, nil, StateInspection{Status: "paused", Running: true, Paused: true, Pid: up.Pid, StartedAt: paused.StartedAt}},
+		"b3": {&up, &ended, StateInspection{Status: "running", Running: true, Pid: up.Pid, StartedAt: Timestamp{up.StartedAt}, FinishedAt: Timestamp{ended.FinishedAt}}},
+		"b4": {&paused, nil, StateInspection{Status: "paused", Running: true, Paused: true, Pid: up.Pid, StartedAt: Timestamp{paused.StartedAt}}},
 		"b5": {&Live{Restarting: true}, &ended, StateInspection{
-			Status: "restarting", Running: true, Restarting: true, ExitCode: 3, OOMKilled: true, StartedAt: ended.StartedAt, FinishedAt: ended.FinishedAt,
+			Status: "restarting", Running: true, Restarting: true, ExitCode: 3, OOMKilled: true, StartedAt: Timestamp{ended.StartedAt}, FinishedAt: Timestamp{ended.FinishedAt},
 		}},
-		"b6": {nil, &ended, StateInspection{Status: "exited", ExitCode: 3, OOMKilled: true, StartedAt: ended.StartedAt, FinishedAt: ended.FinishedAt}},
+		"b6": {nil, &ended, StateInspection{Status: "exited", ExitCode: 3, OOMKilled: true, StartedAt: Timestamp{ended.StartedAt}, FinishedAt: Timestamp{ended.FinishedAt}}},
 		"b7": {nil, &Exit{ExitCode: 127, Error: "no such file"}, StateInspection{Status: "created", ExitCode: 127, Error: "no such file"}},
 	} {
 		made := d.container(name, 0, c.live, c.exit, nil)

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minidock/minidock/steps"
 )
 
 // errBusy says that another process holds a container's lock.
@@ -16,13 +19,18 @@ var errBusy = errors.New("container is busy")
 // lock is the container's lock: a flock(2) on its run directory, held by the
 // monitor while it lives and by whoever makes, removes or cleans up. The kernel
 // drops it when the holder dies, so it can't be left behind.
-type lock struct{ dir *os.File }
+type lock struct {
+	dir *os.File
+	// made says that the directory was made for this lock.
+	made bool
+}
 
 // tryLock takes a container's lock, making the run directory where a reboot
 // took it, or returns errBusy.
 func tryLock(l Layout, id string) (*lock, error) {
 	path := l.RunContainer(id)
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	made, err := makeDirectory(path)
+	if err != nil {
 		return nil, fmt.Errorf("make lock directory: %w", err)
 	}
 	dir, err := os.Open(path)
@@ -43,7 +51,27 @@ func tryLock(l Layout, id string) (*lock, error) {
 		dir.Close()
 		return nil, errBusy
 	}
-	return &lock{dir}, nil
+	return &lock{dir, made}, nil
+}
+
+// makeDirectory says whether it was not there yet.
+func makeDirectory(path string) (made bool, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return false, err
+	}
+	if err = os.Mkdir(path, 0o700); errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// tellLock tells of a lock that was taken for one verb: nothing of it is kept.
+func (c *Container) tellLock(held *lock, tell func(steps.Record)) error {
+	story, err := steps.Open(steps.Paths{}, tell)
+	if err != nil {
+		return err
+	}
+	return story.Do(flockStep(c.run(), held.made), func() error { return nil })
 }
 
 // lockPatience is how long a command waits for another that works on the same

@@ -27,7 +27,7 @@ func Prune(l Layout, wanted func(*Container) bool) (removed []string, reclaimed 
 		}
 		size, err := treeSize(filepath.Join(c.dir(), "upper"))
 		if err == nil {
-			err = Remove(l, c.Config.ID, false)
+			err = Remove(l, c.Config.ID, false, nil)
 		}
 		switch {
 		case errors.Is(err, ErrNoContainer): // Somebody else was faster.

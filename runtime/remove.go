@@ -11,8 +11,9 @@ import (
 	"github.com/minidock/minidock/steps"
 )
 
-// Remove removes a container; a running one only with force, which kills it.
-func Remove(l Layout, ref string, force bool) error {
+// Remove removes a container; a running one only with force, which kills it. tell,
+// when not nil, hears what is done to it and taken back.
+func Remove(l Layout, ref string, force bool, tell func(steps.Record)) error {
 	c, err := Find(l, ref)
 	if err != nil {
 		return err
@@ -23,7 +24,7 @@ func Remove(l Layout, ref string, force bool) error {
 			Hint: "Use `minidock rm -f " + c.Config.Name + "`.",
 		}
 	}
-	held, err := c.takeOver(force)
+	held, err := c.takeOver(force, tell)
 	if errors.Is(err, errBusy) {
 		return busy(c)
 	}
@@ -31,7 +32,7 @@ func Remove(l Layout, ref string, force bool) error {
 		return fmt.Errorf("remove container %s: %w", c.Config.Name, err)
 	}
 	defer held.release()
-	return errors.Join(withLedger(c, remove), cgroups.RemoveUnused(l.Instance))
+	return errors.Join(c.tellLock(held, tell), withLedger(c, tell, remove), cgroups.RemoveUnused(l.Instance))
 }
 
 // beforeRemoving is Docker's advice for each state.
@@ -45,11 +46,11 @@ func beforeRemoving(c *Container) string {
 // takeOver takes the lock of a container that has ended, ending it with force. A
 // living monitor records the end and then lets go of the lock; while it is still
 // starting the container there is nothing to kill yet, so both are tried again.
-func (c *Container) takeOver(force bool) (*lock, error) {
+func (c *Container) takeOver(force bool, tell func(steps.Record)) (*lock, error) {
 	end := time.Now().Add(lockPatience)
 	for {
 		if now, err := load(c.layout, c.Config.ID); err == nil && now.Started() && force {
-			if err := now.killForGood(); err != nil {
+			if err := now.killForGood(tell); err != nil {
 				return nil, err
 			}
 		}
@@ -62,14 +63,14 @@ func (c *Container) takeOver(force bool) (*lock, error) {
 
 // killForGood has the monitor kill the container, so that it is not started
 // again; should the monitor not answer, it is done without it.
-func (c *Container) killForGood() error {
+func (c *Container) killForGood(tell func(steps.Record)) error {
 	monitor, err := c.reach()
 	if err != nil {
 		return err
 	}
 	defer monitor.conn.Close()
 	_ = monitor.conn.SetDeadline(time.Now().Add(lockPatience))
-	_, err = monitor.converse(c, request{Op: opStop, Signal: int(unix.SIGKILL), Removing: true}, Streams{KeepSignals: true})
+	_, err = monitor.converse(c, request{Op: opStop, Signal: int(unix.SIGKILL), Removing: true, Explain: tell != nil}, Streams{Tell: tell, KeepSignals: true})
 	if err != nil && c.Live.Pid != 0 {
 		return killWait(c.Live.Pid, c.Live.PidStart, lockPatience)
 	}

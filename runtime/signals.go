@@ -37,7 +37,7 @@ func ParseSignal(text string) (unix.Signal, error) {
 func realTime(name string) (unix.Signal, bool) {
 	const first = 34
 	offset := func(digits string) int {
-		n, err := strconv.ParseUint(strings.TrimLeft(digits, "+-"), 10, 8)
+		n, err := strconv.ParseUint(digits[1:], 10, 8)
 		if err != nil {
 			return maxSignal
 		}

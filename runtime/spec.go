@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/profiles/seccomp"
@@ -103,6 +104,9 @@ func processOf(c *Config, caps []string, rootfs string) (*specs.Process, error) 
 // rlimit turns -1 into RLIM_INFINITY (getrlimit(2)).
 func rlimit(v int64) uint64 { return uint64(v) }
 
+// shmSize is how many bytes /dev/shm may hold: Docker's default.
+const shmSize = 64 << 20
+
 // mountsOf lists the file systems that Docker gives every container, in its order.
 func mountsOf(dir string, c *Config) []specs.Mount {
 	mounts := []specs.Mount{
@@ -112,7 +116,7 @@ func mountsOf(dir string, c *Config) []specs.Mount {
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=67108864"}},
+		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=" + strconv.Itoa(shmSize)}},
 	}
 	files := netns.Files()
 	for _, name := range []string{"resolv.conf", "hostname", "hosts"} {

@@ -1,8 +1,10 @@
 package runtime
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -95,22 +97,26 @@ func (d *detacher) filter(typed []byte) (text []byte, detach bool) {
 		return typed, false
 	}
 	for _, c := range typed {
-		switch {
-		case c == d.keys[d.seen]:
-			if d.seen++; d.seen == len(d.keys) {
-				d.seen = 0
-				return text, true
-			}
+		if d.seen == 0 && c != d.keys[0] {
+			text = append(text, c)
 			continue
-		case d.seen > 0:
-			text = append(text, d.keys[:d.seen]...)
-			d.seen = 0
-			if c == d.keys[0] {
-				d.seen = 1
-				continue
-			}
 		}
-		text = append(text, c)
+		held := append(slices.Clone(d.keys[:d.seen]), c)
+		d.seen = beginning(d.keys, held)
+		text = append(text, held[:len(held)-d.seen]...)
+		if d.seen == len(d.keys) {
+			d.seen = 0
+			return text, true
+		}
 	}
 	return text, false
+}
+
+// beginning is the length of the longest end of what is held with which the keys
+// begin: of keys that repeat themselves, as a,a,b, not only the whole counts.
+func beginning(keys, held []byte) int {
+	for !bytes.HasPrefix(keys, held) {
+		held = held[1:]
+	}
+	return len(held)
 }

@@ -122,6 +122,9 @@ func (v *view) prepare(held *lock) error {
 	if v.ledger, err = steps.Open(c.layout.Ledger(c.Config.ID), v.tell); err != nil {
 		return err
 	}
+	if err := c.tellLock(held, v.tell); err != nil {
+		return err
+	}
 	// A view that was killed has left its mount.
 	if err := v.ledger.Undo(Undos(), steps.Boot); err != nil {
 		return err

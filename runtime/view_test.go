@@ -50,7 +50,7 @@ func made(t *testing.T) (c *Container, victim string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { must(t, Remove(l, "box", true), os.RemoveAll(l.Run)) })
+	t.Cleanup(func() { must(t, Remove(l, "box", true, nil), os.RemoveAll(l.Run)) })
 	victim = filepath.Join(base, "victim")
 	must(t, os.Mkdir(victim, 0o777), os.WriteFile(filepath.Join(victim, "secret"), []byte("secret\n"), 0o600))
 	return c, victim
@@ -334,7 +334,7 @@ func TestAKilledViewsMountIsTakenBack(t *testing.T) {
 	merged, story := filepath.Join(c.dir(), "merged"), filepath.Join(c.dir(), storyFile)
 	must(t, undoFile(c.layout.Ledger(c.Config.ID).Boot), os.WriteFile(story, []byte("[]"), 0o600))
 	abandon := func() {
-		must(t, withLedger(c, func(c *Container, l *steps.Ledger) error { return images.Mount(l, c.Config.Layers, c.dir()) }))
+		must(t, withLedger(c, nil, func(c *Container, l *steps.Ledger) error { return images.Mount(l, c.Config.Layers, c.dir()) }))
 	}
 	abandon()
 	if _, err := get(c, t, "/etc/motd"); err != nil || mountedOver(merged) {

@@ -69,7 +69,7 @@ func Observe(ctx context.Context, l Layout, o Options, s Streams, w Watch) (Exit
 	if err == nil {
 		err = exitErr
 	}
-	return exit, errors.Join(explainRemoved(err), Remove(l, c.Config.ID, true))
+	return exit, errors.Join(explainRemoved(err), Remove(l, c.Config.ID, true, nil))
 }
 
 // explainRemoved corrects what is said of a container whose monitor died: here

@@ -272,3 +272,84 @@ func FuzzLedger(f *testing.F) {
 		}
 	})
 }
+
+func TestLedgerWithoutFilesTellsAndKeepsNothing(t *testing.T) {
+	t.Chdir(t.TempDir()) // A file without a name would be here.
+	var heard []string
+	l := open(t, Paths{}, func(r Record) { heard = append(heard, string(r.State)+" "+r.Target) })
+	if err := l.Do(Step{Kind: "mount", Target: "/a"}, func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+	if err := l.Do(Step{Kind: "file", Target: "/b", Lifetime: Kept}, func() error { return errors.New("no") }); err == nil {
+		t.Error("an error is lost")
+	}
+	batch, err := l.Announce([]Step{{Kind: "mount", Target: "/c"}})
+	if err == nil {
+		err = batch.End(nil)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"begun /a", "done /a", "begun /b", "failed /b", "begun /c", "done /c"}, heard); diff != "" {
+		t.Errorf("heard (-want +got):\n%s", diff)
+	}
+	if records, err := Load(Paths{}); err != nil || len(records) != 0 {
+		t.Errorf("kept %v, %v", records, err)
+	}
+	if files, err := os.ReadDir("."); err != nil || len(files) != 0 {
+		t.Errorf("left %v, %v", files, err)
+	}
+	if len(l.Records()) != 3 {
+		t.Errorf("it remembers %v", l.Records())
+	}
+}
+
+func TestTakeBackUndoesOneObjectBeforeItsTurn(t *testing.T) {
+	p := paths(t)
+	var heard []string
+	l := open(t, p, func(r Record) {
+		if r.State == Undone {
+			heard = append(heard, r.Target)
+		}
+	})
+	for _, s := range []Step{{Kind: "name", Target: "/old", Lifetime: Kept}, {Kind: "mount", Target: "/old"}, {Kind: "name", Target: "/new", Lifetime: Kept}} {
+		if err := l.Do(s, func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var undone []string
+	busy := true
+	undo := func(kind string) Undo {
+		return func(target string) error {
+			if busy {
+				return errors.New("busy")
+			}
+			undone = append(undone, kind+" "+target)
+			return nil
+		}
+	}
+	undos := Undos{"name": undo("name"), "mount": undo("mount")}
+	if err := l.TakeBack(undos, "name", "/old"); err == nil || err.Error() != "undo name /old: busy" {
+		t.Errorf("%v", err)
+	}
+	busy = false
+	// The second time, and where there is no such step, there is nothing to do.
+	for _, target := range []string{"/old", "/old", "/other"} {
+		if err := l.TakeBack(undos, "name", target); err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"name /old"}, undone); diff != "" {
+		t.Errorf("undone (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"/old"}, heard); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+	again := open(t, p, nil)
+	if err := again.Undo(undos, Boot, Kept); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"name /old", "name /new", "mount /old"}, undone); diff != "" {
+		t.Errorf("undone in the end (-want +got):\n%s", diff)
+	}
+}

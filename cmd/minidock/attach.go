@@ -78,12 +78,19 @@ func streamsFor(c *cli.Context, l runtime.Layout, input, tty bool) (runtime.Stre
 // get there.
 func outcome(status int, err error, code int) error {
 	switch {
-	case errors.Is(err, runtime.ErrDetached):
-		return nil
 	case err != nil:
 		return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: steps.CodeOf(err, code), Err: err}
 	case status != 0:
 		return exitStatus(status)
 	}
 	return nil
+}
+
+// unlessDetached takes it for no error that the user has left a container that
+// this command started. As in Docker, attach and exec do not.
+func unlessDetached(err error) error {
+	if errors.Is(err, runtime.ErrDetached) {
+		return nil
+	}
+	return err
 }

@@ -14,7 +14,10 @@ import (
 func removeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rm", Usage: "Remove one or more containers", ArgsUsage: "CONTAINER [CONTAINER...]",
-		Flags:  []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "Force the removal of a running container (uses SIGKILL)"}},
+		Flags: []cli.Flag{
+			explainFlag(),
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "Force the removal of a running container (uses SIGKILL)"},
+		},
 		Action: removeContainers,
 	}
 }
@@ -31,7 +34,7 @@ func removeContainers(c *cli.Context) error {
 	}
 	failed := false
 	for _, ref := range c.Args().Slice() {
-		err := runtime.Remove(layout, ref, c.Bool("force"))
+		err := runtime.Remove(layout, ref, c.Bool("force"), tellerOf(c, layout))
 		if err == nil {
 			fmt.Println(ref)
 			continue

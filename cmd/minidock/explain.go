@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -89,6 +90,7 @@ func (t *teller) tell(r steps.Record) {
 	case steps.Begun:
 		t.begin(r)
 	case steps.Undone:
+		t.introduce(r)
 		fmt.Fprintf(t.w, "%s %s %s\n", t.bold(fmt.Sprintf("<- %d. take back", r.N)), r.Kind, t.shorten(r.Target))
 		t.lines("$", r.Undo)
 	default:
@@ -129,13 +131,13 @@ func (t *teller) lines(heading string, lines ...string) {
 	}
 }
 
-// introduce names the long paths when the first step tells which container it is.
-func (t *teller) introduce(first steps.Record) {
-	if t.short != nil {
+// introduce names the long paths with the first step that tells which container
+// it is.
+func (t *teller) introduce(r steps.Record) {
+	id := regexp.MustCompile("[0-9a-f]{64}").FindString(r.Target)
+	if t.short != nil || id == "" {
 		return
 	}
-	id := strings.TrimSuffix(first.Target, "/merged")
-	id = filepath.Base(id)
 	names := [][2]string{
 		{"$C", t.layout.Container(id)},
 		{"$R", t.layout.RunContainer(id)},
@@ -151,4 +153,9 @@ func (t *teller) introduce(first steps.Record) {
 	t.short = strings.NewReplacer(pairs...)
 }
 
-func (t *teller) shorten(s string) string { return t.short.Replace(s) }
+func (t *teller) shorten(s string) string {
+	if t.short == nil {
+		return s
+	}
+	return t.short.Replace(s)
+}

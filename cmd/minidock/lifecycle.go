@@ -84,7 +84,7 @@ func startContainers(c *cli.Context) error {
 		return err
 	}
 	code, err := runtime.Start(layout, c.Args().First(), streams)
-	return outcome(code, atMostOne(err), 1)
+	return outcome(code, atMostOne(unlessDetached(err)), 1)
 }
 
 // atMostOne gives a start's error the exit status of verbs other than run.

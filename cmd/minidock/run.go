@@ -43,7 +43,7 @@ func runContainer(c *cli.Context) error {
 	if err == nil && detach {
 		fmt.Println(id)
 	}
-	return outcome(code, err, 125)
+	return outcome(code, unlessDetached(err), 125)
 }
 
 func createCommand() *cli.Command {

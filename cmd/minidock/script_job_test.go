@@ -121,17 +121,21 @@ func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 
 func ends(ts *testscript.TestScript, neg bool, args []string) {
 	r := job(ts, neg, args, 2)
-	select {
-	case <-r.ended:
-	case <-time.After(patience):
-		ts.Fatalf("%s did not end in %s\n%s%s", args[0], patience, &r.out, &r.err)
-	}
+	awaitEnd(ts, args[0], r)
 	fmt.Fprint(ts.Stdout(), r.out.String())
 	fmt.Fprint(ts.Stderr(), r.err.String())
 	if got := statusText(r.cmd.ProcessState); got != args[1] {
 		ts.Fatalf("exit status %s, not %s\n%s%s", got, args[1], &r.out, &r.err)
 	}
 	delete(worldOf(ts).running, args[0])
+}
+
+func awaitEnd(ts *testscript.TestScript, name string, r *running) {
+	select {
+	case <-r.ended:
+	case <-time.After(patience):
+		ts.Fatalf("%s did not end in %s\n%s%s", name, patience, &r.out, &r.err)
+	}
 }
 
 func compile(ts *testscript.TestScript, pattern string) *regexp.Regexp {

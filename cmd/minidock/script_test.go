@@ -101,6 +101,10 @@ type world struct {
 	ties    []string
 	before  []leftover.Object
 	running map[string]*running
+	// engine is what a script calls docker: minidock, or Docker's command line.
+	engine string
+	// said is what it has said in a script that compares the two.
+	said []exchange
 	// undo holds what takes back what a script's command made on the host.
 	undo []func() error
 }
@@ -121,7 +125,7 @@ func setUp(env *testscript.Env, bin programs) error {
 	if err != nil {
 		return err
 	}
-	w := &world{programs: bin, t: env.T().(testing.TB), layout: layout, ties: []string{base, layout.Instance}, running: map[string]*running{}}
+	w := &world{programs: bin, engine: bin.minidock, t: env.T().(testing.TB), layout: layout, ties: []string{base, layout.Instance}, running: map[string]*running{}}
 	w.before = leftover.Snapshot(w.ties...)
 	env.Values[worldKey{}] = w
 	env.Setenv("PATH", filepath.Dir(bin.minidock)+":"+os.Getenv("PATH"))
@@ -292,8 +296,11 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 // command runs in the script's directory and environment.
 func command(ts *testscript.TestScript, words []string) *exec.Cmd {
 	program := words[0]
-	if program == "minidock" {
+	switch program {
+	case "minidock":
 		program = worldOf(ts).minidock
+	case "docker":
+		program = worldOf(ts).engine
 	}
 	cmd := exec.Command(program, words[1:]...)
 	cmd.Dir, cmd.Env = ts.MkAbs("."), environ(ts)
@@ -303,7 +310,7 @@ func command(ts *testscript.TestScript, words []string) *exec.Cmd {
 // environ is what a command needs of a script's environment.
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "MINIDOCK_ROOT"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "MINIDOCK_ROOT", "DOCKER_HOST"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env

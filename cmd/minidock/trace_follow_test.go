@@ -11,22 +11,31 @@ import (
 type role string
 
 const (
-	// asCommand is `minidock run`, asMonitor the process that it leaves behind.
+	// asShell is what types the commands.
+	asShell role = "shell"
+	// asCommand is `minidock run` and the like, asMonitor the process that it
+	// leaves behind.
 	asCommand role = "command"
 	asMonitor role = "monitor"
-	// asInit is what the monitor starts, until it becomes the program.
+	// asInit is what the monitor starts, for run and for exec, until it becomes the
+	// program.
 	asInit role = "init"
 	// asProgram is the user's: what it does is not minidock's story.
 	asProgram role = "program"
+	// asUnknown is a thread that nobody is known to have started.
+	asUnknown role = "unknown"
 )
 
 // act is a traced call as a told one is written: paths instead of descriptors,
 // nothing that only the kernel or the C library cares for.
 type act struct {
-	role role
-	line int
-	name string
-	args []string
+	role    role
+	process *traced
+	line    int
+	// command counts the commands from 1: which of them it was done for.
+	command int
+	name    string
+	args    []string
 	// failed is the error's name.
 	failed string
 }
@@ -37,8 +46,10 @@ func (a act) String() string {
 
 // traced is a process: its threads share it.
 type traced struct {
-	role  role
-	files map[string]file
+	role role
+	// command is the one that it is or was started for.
+	command int
+	files   map[string]file
 }
 
 // file is an open file: its path as strace shows it, and what is missing before
@@ -50,11 +61,10 @@ func (f file) path() string { return path.Clean(f.before + f.shown) }
 // follower finds out which process each call belongs to, and what its numbers
 // mean there.
 type follower struct {
-	// births are the clones by the number that they returned; inner is the thread
-	// that threads belong to whose number only their container knows.
-	births    map[int]birth
-	inner     int
+	births    map[int]birth // by the number that the clone returned
 	processes map[int]*traced
+	// commands is how many have begun.
+	commands int
 	// contexts are the descriptors of fsopen("proc").
 	contexts map[string]bool
 }
@@ -64,19 +74,17 @@ type birth struct {
 	thread bool
 }
 
-// follow turns the log of a `minidock run` into acts.
+// follow turns the log of some minidock commands into acts. A monitor works for
+// the last command that has begun.
 func follow(calls []tracedCall) []act {
 	f := &follower{births: map[int]birth{}, processes: map[int]*traced{}, contexts: map[string]bool{}}
 	for _, c := range calls {
 		if child, err := strconv.Atoi(c.result); err == nil && child > 0 && isClone(c.name) {
 			f.births[child] = birth{c.pid, strings.Contains(strings.Join(c.args, " "), "CLONE_THREAD")}
 		}
-		if c.name == "pivot_root" {
-			f.inner = c.pid
-		}
 	}
 	if len(calls) > 0 {
-		f.processes[calls[0].pid] = &traced{asCommand, map[string]file{}}
+		f.processes[calls[0].pid] = &traced{role: asShell, files: map[string]file{}}
 	}
 	var acts []act
 	for _, c := range calls {
@@ -96,35 +104,46 @@ func (f *follower) process(pid int) *traced {
 		return known
 	}
 	born, known := f.births[pid]
-	parent := born.parent
 	if !known {
-		born.thread, parent = true, f.inner
+		return &traced{role: asUnknown, files: map[string]file{}}
 	}
-	if parent == 0 || parent == pid {
-		return &traced{asProgram, map[string]file{}}
-	}
-	p := f.process(parent)
+	p := f.process(born.parent)
 	if !born.thread {
-		p = &traced{p.role, map[string]file{}}
+		p = &traced{role: p.role, command: f.commandOf(p), files: map[string]file{}}
 	}
 	f.processes[pid] = p
 	return p
 }
 
+// commandOf says for which command a process works now.
+func (f *follower) commandOf(p *traced) int {
+	if p.role == asMonitor {
+		return f.commands
+	}
+	return p.command
+}
+
 func (f *follower) act(c tracedCall) act {
 	p := f.process(c.pid)
 	if c.name == "execve" && c.errno == "" && p.role != asProgram {
-		if becomes := roleAfter(p.role, c.args); becomes != asProgram {
-			p.role = becomes
-		} else {
+		switch becomes := roleAfter(p.role, c.args); {
+		case becomes == asProgram:
 			defer func() { p.role = asProgram }() // The last act of init.
+		case becomes == asCommand && p.role == asShell:
+			f.commands++
+			p.role, p.command = asCommand, f.commands
+		default:
+			p.role = becomes
 		}
 	}
 	for _, arg := range c.args {
 		p.see(descriptor(arg))
 	}
-	a := act{role: p.role, line: c.line, failed: c.errno}
-	a.name, a.args = canonical(c.name, c.args, p.path)
+	a := act{role: p.role, process: p, line: c.line, command: f.commandOf(p), failed: c.errno}
+	a.name, a.args = canonical(c.name, p.reopens(c), p.path)
+	if child, err := strconv.Atoi(c.result); err == nil && isClone(c.name) && child > 0 {
+		f.process(child) // It works for whom its parent works for now.
+	}
 	if c.errno == "" {
 		f.opened(p, c)
 	}
@@ -139,6 +158,8 @@ func roleAfter(before role, args []string) role {
 		return asMonitor
 	case before == asMonitor && len(argv) > 1 && argv[1] == `"init"`:
 		return asInit
+	case before == asShell && len(argv) > 0 && strings.HasSuffix(argv[0], `minidock"`):
+		return asCommand
 	case before == asInit:
 		return asProgram
 	}
@@ -169,12 +190,30 @@ func (f *follower) opened(p *traced, c tracedCall) {
 		number, _ := descriptor(c.args[0])
 		dir := p.files[number]
 		opened.before = dir.before
-		// A number in a directory of descriptors leads to another file.
-		if name, _ := literal(c.args[1]); path.Base(dir.shown) == "fd" && p.files[name].shown != "" {
-			opened = p.files[name]
+		if again, ok := p.reopened(c); ok {
+			opened = again
 		}
 	}
 	p.files[c.result] = opened
+}
+
+// reopened: a number in a directory of descriptors leads to another file.
+func (p *traced) reopened(c tracedCall) (f file, ok bool) {
+	number, _ := descriptor(c.args[0])
+	name, _ := literal(c.args[1])
+	f = p.files[name]
+	return f, path.Base(p.files[number].shown) == "fd" && f.shown != ""
+}
+
+// reopens writes an opening by number as one of the file that it leads to.
+func (p *traced) reopens(c tracedCall) []string {
+	if c.name != "openat" || len(c.args) < 2 {
+		return c.args
+	}
+	if f, ok := p.reopened(c); ok {
+		return append([]string{"AT_FDCWD", strconv.Quote(f.path())}, c.args[2:]...)
+	}
+	return c.args
 }
 
 // path says which file an argument means.

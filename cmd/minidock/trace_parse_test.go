@@ -97,6 +97,27 @@ func TestTracedCallsOfSeveralThreadsAreJoinedAndInOrderOfTheirBeginning(t *testi
 	}
 }
 
+func TestThreadThatExecsGoesOnUnderTheNumberOfItsProcess(t *testing.T) {
+	calls, err := parseTrace(`10 clone3({flags=CLONE_VM|CLONE_THREAD} => {parent_tid=[11]}, 88) = 11
+11 execve("/bin/true", ["true"], 0x1 /* 0 vars */ <unfinished ...>
+10 +++ superseded by execve in pid 11 +++
+10 <... execve resumed>)                = 0
+`)
+	if err != nil || len(calls) != 2 {
+		t.Fatalf("%v, %v", calls, err)
+	}
+	if c := calls[1]; c.pid != 10 || c.line != 2 || c.String() != `execve("/bin/true", ["true"], 0x1 /* 0 vars */) = 0 ` {
+		t.Errorf("line %d, thread %d: %s", c.line, c.pid, c)
+	}
+}
+
+func TestNumbersOfAnotherPIDNamespaceAreTranslated(t *testing.T) {
+	calls, err := parseTrace("10 clone(child_stack=NULL, flags=SIGCHLD) = 2 /* 4711 in strace's PID NS */\n10 clone(child_stack=NULL, flags=SIGCHLD) = 12\n")
+	if err != nil || len(calls) != 2 || calls[0].result != "4711" || calls[1].result != "12" {
+		t.Errorf("%v, %v", calls, err)
+	}
+}
+
 func TestUnreadableTraceIsAnErrorWithItsLine(t *testing.T) {
 	for _, text := range []string{
 		"12 chdir(\"/\") = 0\nnonsense\n",

@@ -30,11 +30,7 @@ func (c tracedCall) String() string {
 // which they began. A call that never ended (its thread did) is left out; a line
 // that can't be read is an error, since what it says would go unjudged.
 func parseTrace(text string) ([]tracedCall, error) {
-	type begun struct {
-		at   int // index in calls
-		text string
-	}
-	pending := map[int]begun{}
+	pending := unfinished{}
 	var calls []tracedCall
 	line := 0
 	for raw := range strings.Lines(text) {
@@ -48,11 +44,11 @@ func parseTrace(text string) ([]tracedCall, error) {
 		}
 		at := len(calls)
 		if tail, resumed := resumption(rest); resumed {
-			was, known := pending[pid]
+			was, known := pending.take(pid, strings.HasPrefix(rest, "<... execve "))
 			if !known {
 				return nil, fmt.Errorf("line %d: %.80q continues no call", line, rest)
 			}
-			delete(pending, pid)
+			calls[was.at].pid = pid
 			rest, at = was.text+tail, was.at
 		} else {
 			calls = append(calls, tracedCall{line: line, pid: pid})
@@ -66,6 +62,32 @@ func parseTrace(text string) ([]tracedCall, error) {
 		}
 	}
 	return finished(calls), nil
+}
+
+// unfinished are the calls that have begun, by thread.
+type unfinished map[int]begun
+
+type begun struct {
+	at   int // index in calls
+	text string
+}
+
+// take finds what a thread continues. With an execve it may have become the first
+// thread of its process: that one's number is the one that stays (execve(2)).
+func (u unfinished) take(pid int, execve bool) (was begun, known bool) {
+	was, known = u[pid]
+	if known || !execve {
+		delete(u, pid)
+		return was, known
+	}
+	by := 0
+	for thread, call := range u {
+		if strings.HasPrefix(call.text, "execve(") && (by == 0 || call.at > was.at) {
+			by, was = thread, call
+		}
+	}
+	delete(u, by)
+	return was, by != 0
 }
 
 func finished(calls []tracedCall) []tracedCall {
@@ -120,7 +142,17 @@ func (c *tracedCall) parse(text string) error {
 	if c.result == "-1" {
 		c.errno, _, _ = strings.Cut(rest, " ")
 	}
+	if outside, ok := translated(rest); ok {
+		c.result = outside
+	}
 	return nil
+}
+
+// translated reads what --decode-pids=pidns says of a number that only a PID
+// namespace knows: 2 /* 4711 in strace's PID NS */.
+func translated(text string) (outside string, ok bool) {
+	outside, _, ok = strings.Cut(strings.TrimPrefix(text, "/* "), " in strace's PID NS */")
+	return outside, ok
 }
 
 // splitCall splits a call in C notation, be it strace's or a told one.

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/minidock/minidock/cgroups"
+	"github.com/minidock/minidock/images"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -34,6 +37,7 @@ const cannedTrace = `100 execve("/usr/bin/minidock", ["minidock", "run", "x"], 0
 104 openat(8</1/task/1/fd>, "5", O_WRONLY|O_CLOEXEC) = 9</sys/kernel/x>
 104 write(9</sys/kernel/x>, "1\n", 2) = 2
 104 mkdirat(AT_FDCWD</>, "/refused", 0755) = -1 EACCES (Permission denied)
+104 clone3({flags=CLONE_VM|CLONE_THREAD, exit_signal=0} => {parent_tid=[2 /* 6 in strace's PID NS */]}, 88) = 2 /* 6 in strace's PID NS */
 6 setuid(7)                         = 0
 104 setuid(7)                       = 0
 104 capset({version=3, pid=0}, {effective=1<<CAP_KILL|1<<CAP_CHOWN, permitted=0, inheritable=0}) = 0
@@ -41,6 +45,8 @@ const cannedTrace = `100 execve("/usr/bin/minidock", ["minidock", "run", "x"], 0
 104 execve("/bin/true", ["true"], 0x1 /* 2 vars */) = 0
 104 mount("none", "/x", "tmpfs", 0, NULL) = 0
 102 umount2("/r/merged", MNT_DETACH) = 0
+102 unlinkat(AT_FDCWD, "/gone", 0) = 0
+102 rmdir("/sys/fs/cgroup/i/x") = 0
 `
 
 // cannedStory tells cannedTrace.
@@ -65,6 +71,7 @@ func cannedStory() []steps.Record {
 		step("exec", true, `execve("/bin/true", ["true"], …)`),
 	}
 	story[1].State, story[1].Target = steps.Undone, "/r/merged"
+	story[3].State, story[3].Target = steps.Undone, "/i/x"
 	for i := range story {
 		story[i].N = i + 1
 	}
@@ -99,6 +106,7 @@ func TestTracedCallsAreAttributedAndTheirDescriptorsFollowed(t *testing.T) {
 		}
 	}
 	want := []string{
+		`command: setsid()`,
 		`monitor: mkdirat("/sys/fs/cgroup/x", 0755)`,
 		`monitor: write("/sys/fs/cgroup/x/cgroup.procs", "103")`,
 		`init: mount("proc", "/r/merged/proc", "proc", MS_NODEV|MS_NOSUID, NULL)`,
@@ -113,6 +121,7 @@ func TestTracedCallsAreAttributedAndTheirDescriptorsFollowed(t *testing.T) {
 		`init: prlimit64(0, RLIMIT_NOFILE, {rlim_cur=1024, rlim_max=64*1024}, NULL)`,
 		`program: mount("none", "/x", "tmpfs", 0, NULL)`,
 		`monitor: umount2("/r/merged", MNT_DETACH)`,
+		`monitor: unlinkat("/sys/fs/cgroup/i/x", AT_REMOVEDIR)`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("acts (-want +got):\n%s", diff)
@@ -160,6 +169,64 @@ func TestStepOutOfTurnIsNoticed(t *testing.T) {
 	complaints := judge(story, cannedActs(t))
 	if !slices.ContainsFunc(complaints, func(c string) bool { return strings.HasPrefix(c, "out of turn: step 9 (pivot_root") }) {
 		t.Errorf("identity before pivot_root is believed: %q", complaints)
+	}
+}
+
+func TestWhatIsSaidToBeTakenBackHasToBe(t *testing.T) {
+	for _, r := range []steps.Step{
+		{Kind: images.KindMount, Target: "/other"}, {Kind: "fifo", Target: "/r/merged"},
+		{Kind: "fifo", Target: "/gon"}, {Kind: cgroups.KindGroup, Target: "/y"},
+	} {
+		story := append(cannedStory(), steps.Record{N: 99, State: steps.Undone, Step: r})
+		complaints := judge(story, cannedActs(t))
+		if len(complaints) != 1 || !strings.HasPrefix(complaints[0], "not taken back: step 99") {
+			t.Errorf("%s %s is believed to be taken back: %q", r.Kind, r.Target, complaints)
+		}
+	}
+	story := append(cannedStory(), steps.Record{N: 99, State: steps.Undone, Step: steps.Step{Kind: "fifo", Target: "/gone"}})
+	if complaints := judge(story, cannedActs(t)); len(complaints) > 0 {
+		t.Errorf("%q", complaints)
+	}
+}
+
+func TestUntoldUndoingIsNoticed(t *testing.T) {
+	story := cannedStory()
+	story[1].State = steps.Done
+	complaints := judge(story, cannedActs(t))
+	if len(complaints) != 1 || !strings.HasPrefix(complaints[0], "not told: ") || !strings.Contains(complaints[0], "umount2") {
+		t.Errorf("%q", complaints)
+	}
+}
+
+func TestCommandsOfAShellAreToldApart(t *testing.T) {
+	calls, err := parseTrace(`1 execve("/bin/sh", ["sh"], 0x1 /* 0 vars */) = 0
+1 clone(child_stack=NULL, flags=SIGCHLD) = 2
+2 execve("/m/minidock", ["/m/minidock", "run"], 0x1 /* 0 vars */) = 0
+2 clone(child_stack=NULL, flags=SIGCHLD) = 3
+3 execve("/proc/self/exe", ["minidock: monitor x", "monitor", "/r"], 0x1 /* 0 vars */) = 0
+3 clone(child_stack=NULL, flags=SIGCHLD) = 4
+1 clone(child_stack=NULL, flags=SIGCHLD) = 5
+5 execve("/m/minidock", ["/m/minidock", "stop"], 0x1 /* 0 vars */) = 0
+4 execve("/proc/self/fd/6", ["minidock: monitor x", "init"], 0x1 /* 0 vars */) = 0
+4 execve("/bin/true", ["true"], 0x1 /* 0 vars */) = 0
+3 umount2("/x", 0) = 0
+5 mkdirat(AT_FDCWD, "/y", 0700) = 0
+9 mkdirat(AT_FDCWD, "/z", 0700) = 0
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, a := range follow(calls) {
+		if a.name != "clone" && a.role != asShell {
+			got = append(got, fmt.Sprintf("%d %s %s", a.command, a.role, a.name))
+		}
+	}
+	want := []string{
+		"1 command execve", "1 monitor execve", "2 command execve", "1 init execve", "1 init execve", "2 monitor umount2", "2 command mkdirat", "0 unknown mkdirat",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("acts (-want +got):\n%s", diff)
 	}
 }
 

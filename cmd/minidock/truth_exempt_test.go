@@ -41,7 +41,17 @@ func exemptions(l runtime.Layout) []exemption {
 		{"libcontainer tries, with a program of two instructions, whether the kernel can replace one that is attached.", func(a act) bool {
 			return a.role == asMonitor && a.is("bpf", "BPF_PROG_LOAD") && structure(a.args[1])["insn_cnt"] == "2"
 		}},
-		{"strace starts the command.", func(a act) bool {
+		{"nsexec.c, which has nothing to leave when it joins namespaces, says so to the kernel.", func(a act) bool {
+			return a.is("unshare", "0")
+		}},
+		{"What all containers share of a cgroup v2 tree can't be removed by a monitor, who is in it: whoever comes next does.", func(a act) bool {
+			path := ""
+			if a.is("unlinkat") {
+				path, _ = literal(a.args[0])
+			}
+			return a.role == asCommand && (strings.HasSuffix(path, "/"+l.Instance) || strings.HasSuffix(path, "/"+l.Instance+"/monitors"))
+		}},
+		{"strace or its shell starts the command.", func(a act) bool {
 			return a.name == "execve" && a.role == asCommand
 		}},
 		{"libcontainer seals its own executable: it starts itself from a read-only overlay mount that nobody else sees.", func(a act) bool {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -58,7 +59,7 @@ func eachCall(text string) []string {
 // does, and what is exempt.
 func relevant(acts []act, exempt []exemption) []act {
 	return slices.DeleteFunc(slices.Clone(acts), func(a act) bool {
-		return a.failed != "" || a.role == asProgram || slices.ContainsFunc(exempt, func(e exemption) bool { return e.covers(a) })
+		return a.failed != "" || a.role == asProgram || a.role == asShell || slices.ContainsFunc(exempt, func(e exemption) bool { return e.covers(a) })
 	})
 }
 
@@ -81,8 +82,13 @@ func judge(story []steps.Record, acts []act) []string {
 	for _, t := range told {
 		h.find(t)
 	}
+	for _, r := range story {
+		if r.State == steps.Undone && !slices.ContainsFunc(acts, func(a act) bool { return takesBack(r, a) }) {
+			h.say("not taken back: step %d (%s %s)", r.N, r.Kind, r.Target)
+		}
+	}
 	for _, c := range unheard {
-		if !c.told && !undoes(story, c.act) && !repeats(told, c.act) {
+		if !c.told && !undoes(story, c.act) && !h.repeats(c.act) {
 			h.say("not told: line %d, %s", c.line, c.act)
 		}
 	}
@@ -112,26 +118,41 @@ func (h *hearing) say(format string, args ...any) {
 	h.complaints = append(h.complaints, fmt.Sprintf(format, args...))
 }
 
-// find takes the first act that the told call means, and sees that it was made
-// in its turn.
+// find takes the first act that the told call means and that was made in its
+// turn; else the first that was made at all, and says so.
 func (h *hearing) find(t toldCall) {
-	at := slices.IndexFunc(h.byName[t.name], func(c *candidate) bool {
-		return !c.told && (!t.step.Inside || c.role == asInit) && t.means(c.act)
-	})
-	if at < 0 {
+	var c *candidate
+	for _, one := range h.byName[t.name] {
+		if one.told || t.step.Inside && one.role != asInit || !t.means(one.act) {
+			continue
+		}
+		if h.inTurn(t, one) {
+			c = one
+			break
+		}
+		if c == nil {
+			c = one
+		}
+	}
+	if c == nil {
 		h.say("not done: %s", t)
 		return
 	}
-	c := h.byName[t.name][at]
 	c.told = true
 	if t.step.Kind == cgroups.KindAnnounce {
 		return // It is done in the background.
 	}
 	before := h.last[c.role]
-	if c.line < before.line && !inAnyOrder(before.step, t.step) {
+	if !h.inTurn(t, c) {
 		h.say("out of turn: %s was done at line %d, before step %d (%s)", t, c.line, before.step.N, before.step.Kind)
 	}
 	h.last[c.role] = turn{max(c.line, before.line), t.step}
+}
+
+// inTurn says whether an act comes after all that its role did for earlier calls.
+func (h *hearing) inTurn(t toldCall, c *candidate) bool {
+	before := h.last[c.role]
+	return c.line >= before.line || inAnyOrder(before.step, t.step)
 }
 
 // inAnyOrder says of which steps the order is not told.
@@ -159,8 +180,16 @@ func watched(a act) bool {
 	case "clone", "unshare", "setns", "execve", "execveat",
 		"mount", "umount", "umount2", "pivot_root", "chroot", "fsopen", "fspick", "fsconfig", "fsmount", "move_mount", "mount_setattr", "open_tree_attr",
 		"sethostname", "setdomainname", "setuid", "setgid", "setgroups", "setreuid", "setregid", "setresuid", "setresgid",
-		"capset", "mkdirat", "mknodat", "symlinkat", "linkat", "setrlimit":
+		"capset", "mkdirat", "mknodat", "symlinkat", "linkat", "setrlimit", "setsid", "listen":
 		return true
+	case "bind":
+		return strings.Contains(a.args[1], "AF_UNIX")
+	case "unlinkat":
+		return strings.HasPrefix(first, `"/sys/fs/cgroup`)
+	case "pidfd_send_signal", "kill":
+		return a.args[1] != "0"
+	case "ioctl":
+		return a.role == asInit && slices.Contains([]string{"TIOCSCTTY", "TIOCSPTLCK", "TIOCSWINSZ", "TIOCGPTPEER"}, a.args[1])
 	case "bpf":
 		return !strings.Contains(first, "QUERY") && !strings.Contains(first, "_GET_")
 	case "openat", "openat2":
@@ -186,28 +215,46 @@ func watched(a act) bool {
 
 // undoes says whether an act takes back a told step, which the story marks.
 func undoes(story []steps.Record, a act) bool {
-	return slices.ContainsFunc(story, func(r steps.Record) bool {
-		switch {
-		case r.State != steps.Undone:
-			return false
-		case r.Kind == images.KindMount:
-			return a.name == "umount2" && a.args[0] == steps.Quote(r.Target)
-		case r.Kind == cgroups.KindGroup:
-			return a.name == "write" && strings.HasSuffix(a.args[0], r.Target+`/cgroup.kill"`)
-		}
-		return false
-	})
+	return slices.ContainsFunc(story, func(r steps.Record) bool { return r.State == steps.Undone && takesBack(r, a) })
 }
 
-// repeats says whether an act is one that is told once and done several times.
-func repeats(told []toldCall, a act) bool {
+// takesBack says whether an act is the undo of a step, or part of it: a directory
+// goes with what is in it, and a container's group with its members and, when it
+// was the last, its parent.
+func takesBack(r steps.Record, a act) bool {
+	if len(a.args) == 0 {
+		return false
+	}
+	target, _, _ := strings.Cut(r.Target, " -> ")
+	path, _ := literal(a.args[0])
+	switch r.Kind {
+	case images.KindMount:
+		return a.name == "umount2" && path == target
+	case cgroups.KindGroup:
+		return a.name == "write" && strings.HasSuffix(path, target+"/cgroup.kill") ||
+			a.name == "unlinkat" && (strings.HasSuffix(path, target) || strings.HasSuffix(path, filepath.Dir(target)))
+	case cgroups.KindShared:
+		return a.name == "unlinkat" && strings.HasSuffix(path, target)
+	}
+	return a.name == "unlinkat" && (path == target || strings.HasPrefix(path, target+"/"))
+}
+
+// repeats says whether an act is one that is told once and that a process does
+// several times.
+func (h *hearing) repeats(a act) bool {
 	switch {
 	case a.name == "setuid" || a.name == "setgid":
 		// The C library has every thread do what POSIX wants done for the process.
 	case a.name == "prctl" && a.args[0] == "PR_CAPBSET_DROP":
 		// libcontainer drops them before the change of user, and again after it.
+	case a.name == "write" && strings.HasSuffix(a.args[0], `/freezer.state"`):
+		// On cgroup version 1 libcontainer tries again until all are frozen, and
+		// lets them go in between.
+		a.args = a.args[:1]
 	default:
 		return false
 	}
-	return slices.ContainsFunc(told, func(t toldCall) bool { return t.means(a) })
+	return slices.ContainsFunc(h.byName[a.name], func(c *candidate) bool {
+		return c.told && c.process == a.process && slices.Equal(c.args[:len(a.args)], a.args)
+	})
 }

@@ -63,7 +63,7 @@ func readStory(t *testing.T, said string) []steps.Record {
 	var story []steps.Record
 	var names []string
 	head := regexp.MustCompile(`^ *(\d+)\. (\S+) (.*?)(  \(in the container\))?$`)
-	undone := regexp.MustCompile(`^<- (\d+)\. take back`)
+	undone := regexp.MustCompile(`^<- (\d+)\. take back (\S+) (.*)$`)
 	long := strings.NewReplacer()
 	for line := range strings.Lines(said) {
 		line = strings.TrimSuffix(line, "\n")
@@ -79,7 +79,7 @@ func readStory(t *testing.T, said string) []steps.Record {
 			story = append(story, steps.Record{N: n, State: steps.Done, Step: steps.Step{Kind: steps.Kind(m[2]), Target: m[3], Inside: m[4] != ""}})
 		} else if m := undone.FindStringSubmatch(line); m != nil {
 			n, _ := strconv.Atoi(m[1])
-			story[n-1].State = steps.Undone
+			story = takeBack(story, steps.Record{N: n, State: steps.Undone, Step: steps.Step{Kind: steps.Kind(m[2]), Target: m[3]}})
 		} else if call, ok := strings.CutPrefix(line, "      call "); ok {
 			story[last].Call = append(story[last].Call, call)
 		} else if shell, ok := strings.CutPrefix(line, "      $    "); ok {
@@ -90,4 +90,16 @@ func readStory(t *testing.T, said string) []steps.Record {
 		t.Fatalf("no story in:\n%s", said)
 	}
 	return story
+}
+
+// takeBack marks a step as undone; one of an earlier story is added without its
+// calls.
+func takeBack(story []steps.Record, undone steps.Record) []steps.Record {
+	for i, r := range slices.Backward(story) {
+		if r.N == undone.N && r.Kind == undone.Kind && r.Target == undone.Target {
+			story[i].State = steps.Undone
+			return story
+		}
+	}
+	return append(story, undone)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/minidock/minidock/images"
 	"github.com/minidock/minidock/internal/require"
 	"github.com/minidock/minidock/steps"
 )
@@ -78,10 +82,15 @@ func TestToldStoryIsTrue(t *testing.T) {
 
 // Whoever adds a flag adds it to a run, or the story of that flag is not tested.
 func TestEveryFlagIsInATracedRun(t *testing.T) {
-	used := map[string]bool{"name": true} // Every run has one.
+	used := map[string]bool{}
 	for _, r := range tracedRuns("") {
-		for _, f := range r.flags {
-			used[strings.TrimLeft(f, "-")] = true
+		markFlags(used, r.flags)
+	}
+	for _, life := range tracedLives("") {
+		for _, v := range life.verbs {
+			if v.verb == "run" {
+				markFlags(used, v.args)
+			}
 		}
 	}
 	for _, f := range runFlags() {
@@ -99,6 +108,10 @@ func seesLies(t *testing.T, true told) {
 		if len(judge(without, true.acts)) == 0 && needsTelling(r, true.acts) {
 			t.Errorf("nobody misses step %d (%s %s)", r.N, r.Kind, r.Target)
 		}
+	}
+	taken := append(slices.Clone(true.story), steps.Record{State: steps.Undone, Step: steps.Step{Kind: images.KindMount, Target: "/nowhere"}})
+	if len(judge(taken, true.acts)) == 0 {
+		t.Error("nobody minds that a mount is said to be taken back that never was")
 	}
 	for _, call := range []string{`mount("none", "/nowhere", "tmpfs", 0, NULL)`, `setuid(12345)`, `write("/proc/sys/kernel/panic", "1")`} {
 		lie := append(slices.Clone(true.story), steps.Record{Step: steps.Step{Kind: "lie", Call: []string{call}}})
@@ -153,23 +166,34 @@ const quiet = "!futex,nanosleep,epoll_pwait,epoll_ctl,rt_sigaction,rt_sigprocmas
 // traceDeadline is generous: an emulated machine takes half a minute.
 const traceDeadline = 4 * time.Minute
 
-// trace runs a container under strace.
-func (w *world) trace(t *testing.T, dir string, r tracedRun) told {
+// strace is how a command is to be traced.
+type strace struct {
+	log   string
+	stdin string
+	// terminal is for a terminal as standard input.
+	terminal bool
+}
+
+// strace runs a command, and returns what it said on stderr, and what it and
+// everyone that it started did.
+func (w *world) strace(t *testing.T, s strace, command ...string) (said string, acts []act) {
 	t.Helper()
-	log := filepath.Join(dir, r.name+".strace")
 	ctx, cancel := context.WithTimeout(t.Context(), traceDeadline)
 	defer cancel()
 	// The longest string is an overlay mount's page of options.
-	args := []string{"-f", "-y", "-s", "4096", "-e", "trace=" + quiet, "-o", log, w.minidock, "run", "--name", r.name}
-	cmd := exec.CommandContext(ctx, "strace", slices.Concat(args, r.flags, []string{"traced"}, r.command())...)
+	args := []string{"-f", "-y", "--decode-pids=pidns", "-s", "4096", "-e", "signal=none", "-e", "trace=" + quiet, "-o", s.log}
+	cmd := exec.CommandContext(ctx, "strace", append(args, command...)...)
 	cmd.Env = append(os.Environ(), "MINIDOCK_ROOT="+w.layout.Root)
-	cmd.Stdin = strings.NewReader(r.stdin)
+	cmd.Stdin = strings.NewReader(s.stdin)
+	if s.terminal {
+		cmd.Stdin = screenTerminal(t)
+	}
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, &errOut)
 	}
-	text, err := os.ReadFile(log)
+	text, err := os.ReadFile(s.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +201,37 @@ func (w *world) trace(t *testing.T, dir string, r tracedRun) told {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return told{w.story(t, r, errOut.String()), relevant(follow(calls), exemptions(w.layout))}
+	return errOut.String(), follow(calls)
+}
+
+// screenTerminal returns one end of a new pseudo-terminal of 24 lines and 80
+// columns (pty(7)); nobody types at the other.
+func screenTerminal(t *testing.T) *os.File {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	fd := int(master.Fd())
+	if err := errors.Join(unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0), unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80})); err != nil {
+		t.Fatal(err)
+	}
+	peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	terminal := os.NewFile(peer, "terminal")
+	t.Cleanup(func() { terminal.Close() })
+	return terminal
+}
+
+// trace runs a container under strace.
+func (w *world) trace(t *testing.T, dir string, r tracedRun) told {
+	t.Helper()
+	said, acts := w.strace(t, strace{log: filepath.Join(dir, r.name+".strace"), stdin: r.stdin},
+		slices.Concat([]string{w.minidock, "run", "--name", r.name}, r.flags, []string{"traced"}, r.command())...)
+	return told{w.story(t, r, said), relevant(acts, exemptions(w.layout))}
 }
 
 // command is what the container runs: with another entrypoint, its arguments.
