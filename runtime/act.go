@@ -123,8 +123,9 @@ func (m *monitor) stop(asked request) error {
 }
 
 // endsWithin waits for the end of init; below 0 seconds it waits for ever.
-func (m *monitor) endsWithin(seconds int) bool {
-	live := m.current()
+func (m *monitor) endsWithin(seconds int) bool { return m.current().endsWithin(seconds) }
+
+func (live Live) endsWithin(seconds int) bool {
 	fd, err := openProcess(live.Pid, live.PidStart)
 	if err != nil || fd < 0 {
 		return err == nil
@@ -134,6 +135,18 @@ func (m *monitor) endsWithin(seconds int) bool {
 		return waitPidfd(fd, forever) == nil
 	}
 	return waitPidfd(fd, time.Duration(seconds)*time.Second) == nil
+}
+
+// endPatience is how many seconds the end of a container may take after the
+// kernel has begun to kill what is in its PID namespace.
+const endPatience = 1
+
+// explainEnd says of what failed because the container ended meanwhile just that.
+func (m *monitor) explainEnd(run Live, err error) error {
+	if err != nil && run.endsWithin(endPatience) {
+		return notRunning(m.container)
+	}
+	return err
 }
 
 // forever is longer than any machine stays up.
@@ -157,7 +170,8 @@ func (m *monitor) pause() error {
 	if err := m.needRunning(); err != nil {
 		return err
 	}
-	if m.current().Paused {
+	run := m.current()
+	if run.Paused {
 		return &steps.Fault{
 			Msg:  fmt.Sprintf("Container %s is already paused", m.container.Config.ID),
 			Hint: "Let it go on with `minidock unpause " + m.container.Config.Name + "`.",
@@ -168,7 +182,7 @@ func (m *monitor) pause() error {
 	defer m.entering.Unlock()
 	step := cgroups.FreezeStep(m.host, m.layout.CgroupPath(m.container.Config.ID), true)
 	if err := m.ledger.Do(step, m.inner.Pause); err != nil {
-		return err
+		return m.explainEnd(run, err)
 	}
 	return m.paused(true, "pause")
 }
@@ -178,17 +192,19 @@ func (m *monitor) unpause() error {
 	if err := m.needRunning(); err != nil {
 		return err
 	}
-	if !m.current().Paused {
-		return &steps.Fault{
-			Msg:  fmt.Sprintf("Container %s is not paused", m.container.Config.ID),
-			Hint: "See its state with `minidock ps -a`.",
-		}
+	run := m.current()
+	if !run.Paused {
+		return notPaused(m.container)
 	}
 	step := cgroups.FreezeStep(m.host, m.layout.CgroupPath(m.container.Config.ID), false)
 	if err := m.ledger.Do(step, m.inner.Resume); err != nil {
-		return err
+		return m.explainEnd(run, err)
 	}
 	return m.paused(false, "unpause")
+}
+
+func notPaused(c *Container) error {
+	return &steps.Fault{Msg: fmt.Sprintf("Container %s is not paused", c.Config.ID), Hint: "See its state with `minidock ps -a`."}
 }
 
 func (m *monitor) paused(is bool, event string) error {

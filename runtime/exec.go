@@ -79,8 +79,12 @@ func (m *monitor) enter(c *caller) (*entry, error) {
 		return nil, cannotRun(err)
 	}
 	m.container.emit("exec_start: "+command, map[string]string{"execID": e.id})
+	present := m.current()
 	if err := m.startExec(e, c); err != nil {
 		e.stdio.close()
+		if code := steps.CodeOf(err, 0); code != 126 && code != 127 {
+			err = m.explainEnd(present, err) // It may have been killed with all others.
+		}
 		return nil, err
 	}
 	return e, nil

@@ -185,7 +185,13 @@ func Pause(l Layout, ref string, tell func(steps.Record)) error {
 
 // Unpause lets a paused container go on.
 func Unpause(l Layout, ref string, tell func(steps.Record)) error {
-	return onRunning(l, ref, request{Op: opUnpause}, tell)
+	err := onRunning(l, ref, request{Op: opUnpause}, tell)
+	if errors.Is(err, errNotRunning) {
+		if c, findErr := Find(l, ref); findErr == nil {
+			return notPaused(c)
+		}
+	}
+	return err
 }
 
 // onRunning asks something of a container that has to be running.

@@ -194,7 +194,9 @@ func (m *monitor) run() (again bool) {
 func (m *monitor) wait() Exit {
 	m.turn(running)
 	stopWatching := m.watchMemory()
+	syncing := time.AfterFunc(m.syncDelay(), m.syncState)
 	state, err := m.process.Wait()
+	syncing.Stop()
 	stopWatching()
 	exit := Exit{StartedAt: m.container.Live.StartedAt, FinishedAt: time.Now().UTC()}
 	m.stdio.drain()
@@ -210,6 +212,28 @@ func (m *monitor) wait() Exit {
 		"execDuration": strconv.Itoa(int(exit.FinishedAt.Sub(exit.StartedAt).Seconds())),
 	})
 	return exit
+}
+
+// syncDelay is how long after its start a container's state is synced to the disk.
+// One with --rm that ends before has nothing to be found by after a power cut; the
+// directory entries get there after 5 s (ext4(5), commit), and must not come
+// before what they name.
+func (m *monitor) syncDelay() time.Duration {
+	if m.container.Config.AutoRemove {
+		return time.Second
+	}
+	return 0
+}
+
+// syncState makes the state that was written without waiting for the disk survive
+// a power cut: without it an empty file could be what is left of it.
+func (m *monitor) syncState() {
+	for _, name := range []string{configFile, lastFile} {
+		if f, err := os.Open(filepath.Join(m.container.dir(), name)); err == nil {
+			_ = f.Sync() // What the disk can't keep it could not keep before either.
+			_ = f.Close()
+		}
+	}
 }
 
 // exitCode is the status as a shell and Docker report it: 128+n for signal n.

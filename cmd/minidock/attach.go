@@ -40,7 +40,7 @@ func attachContainer(c *cli.Context) error {
 	}
 	streams, err := streamsFor(c, layout, one.Config.Interactive && !c.Bool("no-stdin"), one.Config.Tty)
 	if err != nil {
-		return err
+		return atMostOne(err)
 	}
 	streams.KeepSignals = !c.Bool("sig-proxy")
 	code, err := runtime.Attach(layout, c.Args().First(), streams)

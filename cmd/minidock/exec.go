@@ -40,16 +40,19 @@ func execInContainer(c *cli.Context) error {
 		Interactive: c.Bool("interactive"), Tty: c.Bool("tty"), Detach: c.Bool("detach"), Privileged: c.Bool("privileged"),
 	}
 	if o.Env, err = environment(c.StringSlice("env-file"), c.StringSlice("env"), os.LookupEnv); err != nil {
-		return err
+		return atMostOne(err)
 	}
 	if o.Tty {
 		o.Env = append([]string{"TERM=xterm"}, o.Env...)
 	}
 	streams, err := streamsFor(c, layout, o.Interactive && !o.Detach, o.Tty && !o.Detach)
 	if err != nil {
-		return err
+		return atMostOne(err)
 	}
 	streams.KeepSignals = true
 	code, err := runtime.Exec(layout, c.Args().First(), o, streams)
+	if o.Detach {
+		err = atMostOne(err) // As in Docker; the statuses of programs are for those who wait for one.
+	}
 	return outcome(code, err, 1)
 }
