@@ -67,6 +67,19 @@ func (m *monitor) killWith(s unix.Signal, final bool) error {
 	return nil
 }
 
+// killOnRequest waits for the end after SIGKILL, as Docker does, and as long: then
+// whoever asked finds the container ended. Other signals may mean something else.
+func (m *monitor) killOnRequest(s unix.Signal) error {
+	const patience = 10 // Seconds.
+	if err := m.kill(s); err != nil {
+		return err
+	}
+	if s == unix.SIGKILL && m.endsWithin(patience) {
+		m.awaitEnd()
+	}
+	return nil
+}
+
 // current returns the state of the present run.
 func (m *monitor) current() Live {
 	m.mu.Lock()

@@ -136,12 +136,17 @@ func load(l Layout, id string) (*Container, error) {
 			Hint: "The file was edited or is another container's; mend it, or remove the container's directory.",
 		}
 	}
-	for path, into := range map[string]any{
-		filepath.Join(l.RunContainer(id), liveFile): &c.Live,
-		filepath.Join(l.Container(id), exitFile):    &c.Exit,
-		filepath.Join(l.Container(id), lastFile):    &c.Last,
+	// In this order: an end is recorded before live.json goes, so whoever does not
+	// find that any more finds the record.
+	for _, file := range []struct {
+		path string
+		into any
+	}{
+		{filepath.Join(l.RunContainer(id), liveFile), &c.Live},
+		{filepath.Join(l.Container(id), exitFile), &c.Exit},
+		{filepath.Join(l.Container(id), lastFile), &c.Last},
 	} {
-		if err := readJSON(path, into); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := readJSON(file.path, file.into); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}

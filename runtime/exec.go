@@ -36,6 +36,8 @@ type entry struct {
 	options ExecOptions
 	process *libcontainer.Process
 	stdio   *stdio
+	// tried says that libcontainer was asked to start it.
+	tried bool
 }
 
 // exec starts a process in the container's namespaces and group, serves the
@@ -64,11 +66,25 @@ func (m *monitor) enter(c *caller) (*entry, error) {
 	if err := m.needRunning(); err != nil {
 		return nil, err
 	}
+	run := m.current()
+	err := m.admit(e, c)
+	if err != nil && e.tried {
+		e.stdio.close()
+		m.reapOrphans()
+		if code := steps.CodeOf(err, 0); code != 126 && code != 127 {
+			err = m.explainEnd(run, err) // It may have been killed with all others.
+		}
+	}
+	return e, err
+}
+
+// admit starts the process, unless the container is paused.
+func (m *monitor) admit(e *entry, c *caller) error {
 	// Not while it is being paused: a frozen process can't finish to join.
 	m.entering.RLock()
 	defer m.entering.RUnlock()
 	if m.current().Paused {
-		return nil, &steps.Fault{
+		return &steps.Fault{
 			Msg:  fmt.Sprintf("Container %s is paused, unpause the container before exec", m.container.Config.Name),
 			Hint: "Let it go on with `minidock unpause " + m.container.Config.Name + "`.",
 		}
@@ -76,18 +92,11 @@ func (m *monitor) enter(c *caller) (*entry, error) {
 	command := strings.Join(e.options.Command, " ")
 	m.container.emit("exec_create: "+command, map[string]string{"execID": e.id})
 	if err := m.describeExec(e, c.asked.Size); err != nil {
-		return nil, cannotRun(err)
+		return cannotRun(err)
 	}
 	m.container.emit("exec_start: "+command, map[string]string{"execID": e.id})
-	present := m.current()
-	if err := m.startExec(e, c); err != nil {
-		e.stdio.close()
-		if code := steps.CodeOf(err, 0); code != 126 && code != 127 {
-			err = m.explainEnd(present, err) // It may have been killed with all others.
-		}
-		return nil, err
-	}
-	return e, nil
+	e.tried = true
+	return m.startExec(e, c)
 }
 
 // cannotRun gives an error the status of a program that can't be run: as in Docker,

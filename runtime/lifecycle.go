@@ -133,18 +133,25 @@ func Exec(l Layout, ref string, o ExecOptions, s Streams) (int, error) {
 // ask sends one request to the container's monitor, and stays for the answer. A
 // monitor that is gone when the request comes has recorded the end.
 func (c *Container) ask(r request, s Streams) (int, error) {
-	monitor, err := c.reach()
-	if err != nil {
-		return 0, err
-	}
-	defer monitor.conn.Close()
-	code, err := monitor.converse(c, r, s)
-	if errors.Is(err, errMonitorDied) && !monitor.heard {
-		if now, loadErr := loadSettled(c.layout, c.Config.ID); loadErr == nil && !now.Running() {
+	for again := true; ; again = false {
+		monitor, err := c.reach()
+		if err != nil {
+			return 0, err
+		}
+		code, err := monitor.converse(c, r, s)
+		_ = monitor.conn.Close() // All that belongs to it has been said.
+		if !errors.Is(err, errMonitorDied) || monitor.heard {
+			return code, err
+		}
+		now, loadErr := loadSettled(c.layout, c.Config.ID)
+		if loadErr == nil && !now.Running() {
 			return 0, notRunning(now)
 		}
+		// It was dying when we came. What may be done twice is asked of a stand-in.
+		if !again || r.Op == opExec || r.Op == opAttach {
+			return code, err
+		}
 	}
-	return code, err
 }
 
 // act is for requests that have no streams.

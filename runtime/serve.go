@@ -92,7 +92,7 @@ func (m *monitor) serve(conn *net.UnixConn) {
 func (m *monitor) fulfil(asked request) error {
 	switch asked.Op {
 	case opKill:
-		return m.kill(unix.Signal(asked.Signal))
+		return m.killOnRequest(unix.Signal(asked.Signal))
 	case opStop:
 		return m.stop(asked)
 	case opPause:

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/minidock/minidock/cgroups"
 )
 
-// contender is one way to run `true` in a container.
+// contender is one way to do what is timed.
 type contender struct {
 	Name    string   `json:"name"`
 	Version string   `json:"version"`
@@ -20,33 +21,35 @@ type contender struct {
 	Samples [][]float64 `json:"samples_ms"`
 	Median  float64     `json:"median_ms"`
 	Min     float64     `json:"min_ms"`
-	// ToRunc is the ratio of the medians, with its interval.
-	ToRunc *ratio `json:"to_runc,omitempty"`
+	// Ratio is that of its median to the reference's, with its interval.
+	Ratio *ratio `json:"ratio,omitempty"`
 
 	env []string
 	// around is put before what runs it, the timing program included.
 	around []string
-	// report is Command with another program: it prints what it finds itself in.
+	// prepare is a shell command that is run before each run, and not timed.
+	prepare string
+	// report is Command with another program: what it prints has to be the same for
+	// everybody.
 	report []string
 }
-
-// reference is whom everybody is compared with.
-const reference = "runc"
 
 // reportScript prints what has to be the same for everybody: rights, filter, and
 // every mount by its place (those of cgroup version 1 are as many as a host has).
 const reportScript = `grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status
 while read -r _ _ _ _ place _; do echo "$place"; done </proc/self/mountinfo | grep -v ^/sys/fs/cgroup/ | sort`
 
-// line makes the contenders that this machine has, and checks that they do the
-// same. Notes tell of those that are missing or do less.
-func (s *stage) line(ctx context.Context, mode cgroups.Mode) (list []*contender, notes []string, err error) {
+// startToExit times a whole life, by everybody that this machine has. Notes tell of
+// those that are missing or do less.
+func (s *stage) startToExit(ctx context.Context, p plan) (*comparison, error) {
+	var list []*contender
+	var notes []string
 	list = append(list, &contender{
 		Name: "minidock", Command: []string{s.minidock, "run", "--rm", "busybox", "true"},
 		report: []string{s.minidock, "run", "--rm", "busybox", "sh", "-c", reportScript},
 	})
-	for _, name := range []string{reference, "crun"} {
-		c, note := s.ociRuntime(ctx, name, mode)
+	for _, name := range []string{"runc", "crun"} {
+		c, note := s.ociRuntime(ctx, name)
 		if c != nil {
 			list = append(list, c)
 		}
@@ -62,28 +65,38 @@ func (s *stage) line(ctx context.Context, mode cgroups.Mode) (list []*contender,
 	list = append(list, &contender{
 		Name: "unshare", Command: []string{"unshare", "-mpnui", "--fork", filepath.Join(s.rootfs, "bin/true")},
 	})
-	for _, c := range list {
-		c.env = s.env()
-		c.Version = versionOf(ctx, c.Command[0])
+	return s.comparison(ctx, &comparison{
+		Title: "Start to exit of `true`", Reference: "runc", Rounds: p.Rounds, Runs: p.Runs, Notes: notes, Contenders: list,
+	})
+}
+
+// comparison completes one, and checks that its contenders do the same.
+func (s *stage) comparison(ctx context.Context, c *comparison) (*comparison, error) {
+	for _, one := range c.Contenders {
+		one.env = s.env()
+		if one.Version == "" {
+			one.Version = versionOf(ctx, one.Command[0])
+		}
 	}
-	notes = slices.DeleteFunc(notes, func(n string) bool { return n == "" })
-	return list, notes, compare(ctx, list)
+	c.Notes = slices.DeleteFunc(c.Notes, func(n string) bool { return n == "" })
+	return c, compare(ctx, c.Contenders)
 }
 
 // ociRuntime prepares a runtime that takes bundles, by trying: one that knows no
 // time namespace gets none, and one that refuses a host with both versions of
 // cgroups is shown version 1 only. Each then does a little less than minidock.
-func (s *stage) ociRuntime(ctx context.Context, name string, mode cgroups.Mode) (c *contender, notes []string) {
+func (s *stage) ociRuntime(ctx context.Context, name string) (c *contender, notes []string) {
 	if _, err := exec.LookPath(name); err != nil {
 		return nil, []string{name + " is not installed"}
 	}
 	var err error
-	for _, try := range ways(name, mode) {
+	for _, try := range ways(name, s.mode) {
 		if c, err = s.bundled(name, try.time); err != nil {
 			break
 		}
 		c.around = try.around
 		if _, err = output(ctx, s.env(), slices.Concat(c.around, c.Command)...); err == nil {
+			s.ways[name] = try
 			return c, try.notes
 		}
 	}
@@ -115,7 +128,7 @@ func versionOneOnly() []string {
 }
 
 func (s *stage) bundled(name string, timeNamespace bool) (*contender, error) {
-	id := "minidock-bench-" + name
+	id := idPrefix + name
 	command := func(bundle string) []string {
 		return []string{name, "--root", filepath.Join(s.state, name), "run", "--bundle", bundle, id}
 	}
@@ -146,7 +159,7 @@ func (s *stage) engine(ctx context.Context, name string) (c *contender, note str
 	if err := command(ctx, name, "import", tarball, imageName); err != nil {
 		return nil, fmt.Sprintf("%s was left out: %v", name, err)
 	}
-	s.images = append(s.images, name)
+	s.engines = append(s.engines, name)
 	c = &contender{Name: name, Command: []string{name, "run", "--rm", "--network", "none", imageName, "true"}}
 	if err := command(ctx, c.Command...); err != nil {
 		return nil, fmt.Sprintf("%s was left out: %v", name, err)
@@ -185,12 +198,28 @@ func compare(ctx context.Context, list []*contender) error {
 	return nil
 }
 
+func (r *result) withoutPlaces() {
+	for _, p := range r.Comparisons {
+		for _, c := range p.Contenders {
+			c.Command = withoutPlaces(c.Command)
+		}
+	}
+	if r.Crowd != nil {
+		for _, g := range r.Crowd.Growth {
+			g.Command = withoutPlaces(g.Command)
+		}
+	}
+}
+
+// ownPlace is a directory of a stage, within a longer text.
+var ownPlace = regexp.MustCompile(`/[^ ]*/minidock-bench-[0-9]+/`)
+
 // withoutPlaces names programs and files by their last part: where they lay says
 // nothing about the times.
 func withoutPlaces(words []string) []string {
 	short := make([]string, len(words))
 	for i, w := range words {
-		short[i] = w
+		short[i] = ownPlace.ReplaceAllString(w, "")
 		if filepath.IsAbs(w) {
 			short[i] = filepath.Base(w)
 		}

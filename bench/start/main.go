@@ -1,5 +1,6 @@
-// Command start times how long a container takes from command to exit, side by
-// side with other runtimes on the same files.
+// Command start times what containers are for, side by side with other runtimes on
+// the same files: from start to exit, exec, stop, logs, and one start more where
+// many run.
 //
 //	start measure [-rounds N] [-runs N] -minidock FILE -base-image FILE >result.json
 //	start table result.json… >table.md
@@ -48,6 +49,7 @@ func measureCommand(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&p.baseImage, "base-image", "scripts/base-image", "the script that imports the busybox image")
 	flags.IntVar(&p.Rounds, "rounds", 12, "rounds, in each of which every contender has its turn")
 	flags.IntVar(&p.Runs, "runs", 5, "timed runs of a contender in a round")
+	flags.IntVar(&p.Crowd, "crowd", 500, "how many containers are to run at once in the end; 0 leaves that out")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -55,9 +57,7 @@ func measureCommand(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range result.Contenders {
-		c.Command = withoutPlaces(c.Command)
-	}
+	result.withoutPlaces()
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(result)
@@ -73,7 +73,7 @@ func tableCommand(files []string, out io.Writer) error {
 		if err := json.Unmarshal(text, &r); err != nil {
 			return fmt.Errorf("read result %s: %w", file, err)
 		}
-		writeTable(out, r)
+		writeTables(out, r)
 	}
 	return nil
 }

@@ -10,9 +10,11 @@ import (
 
 // plan says how much is measured.
 type plan struct {
-	Title     string `json:"title"`
-	Rounds    int    `json:"rounds"`
-	Runs      int    `json:"runs"`
+	Title  string `json:"title"`
+	Rounds int    `json:"-"`
+	Runs   int    `json:"-"`
+	// Crowd is how many containers are to run at once.
+	Crowd     int `json:"-"`
 	minidock  string
 	baseImage string
 }
@@ -20,8 +22,22 @@ type plan struct {
 // result is one machine's measurement, as it is kept under bench/results.
 type result struct {
 	plan
-	Date    time.Time `json:"date"`
-	Machine machine   `json:"machine"`
+	Date        time.Time     `json:"date"`
+	Machine     machine       `json:"machine"`
+	Comparisons []*comparison `json:"comparisons"`
+	Crowd       *crowd        `json:"crowd,omitempty"`
+}
+
+// comparison is one thing, done side by side by several.
+type comparison struct {
+	// Title says what was done.
+	Title string `json:"title"`
+	// Goal is what was asked of minidock.
+	Goal string `json:"goal,omitempty"`
+	// Reference names the contender with whom the others are compared.
+	Reference string `json:"reference"`
+	Rounds    int    `json:"rounds"`
+	Runs      int    `json:"runs"`
 	// Notes say what was left out or done otherwise than described.
 	Notes      []string     `json:"notes,omitempty"`
 	Contenders []*contender `json:"contenders"`
@@ -37,19 +53,24 @@ func measure(ctx context.Context, p plan) (r result, err error) {
 	if r.Machine, err = describeMachine(); err != nil {
 		return r, err
 	}
-	s, err := newStage(ctx, p)
+	s, err := newStage(ctx, p, r.Machine.Cgroups)
 	defer func() { err = errors.Join(err, s.clear()) }()
 	if err != nil {
 		return r, err
 	}
-	if r.Contenders, r.Notes, err = s.line(ctx, r.Machine.Cgroups); err != nil {
-		return r, err
+	for _, prepare := range []func(context.Context, plan) (*comparison, error){s.startToExit, s.execInRunning, s.stopObedient, s.readLog} {
+		c, err := prepare(ctx, p)
+		if err != nil {
+			return r, err
+		}
+		if err := timeAll(ctx, s.dir, c); err != nil {
+			return r, err
+		}
+		summarise(c)
+		r.Comparisons = append(r.Comparisons, c)
 	}
-	if err := timeAll(ctx, s.dir, p, r.Contenders); err != nil {
-		return r, err
-	}
-	summarise(r.Contenders)
-	return r, nil
+	r.Crowd, err = s.gather(ctx, p.Crowd)
+	return r, err
 }
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }

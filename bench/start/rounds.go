@@ -10,15 +10,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/minidock/minidock/steps"
 )
 
 // timeAll gives every contender its turn in every round. Whoever comes first
 // changes, and so does who follows whom: nobody always finds the machine as the
 // same other one left it, and a slow minute meets all.
-func timeAll(ctx context.Context, dir string, p plan, list []*contender) error {
+func timeAll(ctx context.Context, dir string, p *comparison) error {
 	for round := range p.Rounds {
-		say("round %d of %d", round+1, p.Rounds)
-		for _, c := range order(list, round) {
+		say("%s: round %d of %d", p.Title, round+1, p.Rounds)
+		for _, c := range order(p.Contenders, round) {
 			times, err := hyperfine(ctx, filepath.Join(dir, "times.json"), p.Runs, c)
 			if err != nil {
 				return err
@@ -40,12 +42,16 @@ func order(list []*contender, round int) []*contender {
 }
 
 // hyperfine times some runs in a row after one that doesn't count, without a
-// shell, and returns milliseconds.
+// shell, and returns milliseconds. Output goes into a pipe that it empties.
 func hyperfine(ctx context.Context, file string, runs int, c *contender) ([]float64, error) {
 	args := slices.Concat(c.around, []string{
-		"hyperfine", "-N", "--style", "none", "--warmup", "1",
-		"--runs", strconv.Itoa(runs), "--export-json", file, strings.Join(c.Command, " "),
+		"hyperfine", "-N", "--style", "none", "--output", "pipe", "--warmup", "1",
+		"--runs", strconv.Itoa(runs), "--export-json", file,
 	})
+	if c.prepare != "" {
+		args = append(args, "--prepare", "sh -c "+steps.ShellQuote(c.prepare))
+	}
+	args = append(args, shellLine(c.Command))
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = c.env
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -56,6 +62,15 @@ func hyperfine(ctx context.Context, file string, runs int, c *contender) ([]floa
 		return nil, fmt.Errorf("read hyperfine's result: %w", err)
 	}
 	return parseTimes(text)
+}
+
+// shellLine writes a command as hyperfine takes it apart.
+func shellLine(command []string) string {
+	words := make([]string, len(command))
+	for i, w := range command {
+		words[i] = steps.ShellQuote(w)
+	}
+	return strings.Join(words, " ")
 }
 
 func parseTimes(text []byte) ([]float64, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/minidock/minidock/cgroups"
 	"github.com/minidock/minidock/runtime"
 )
 
@@ -33,22 +34,28 @@ type stage struct {
 	// minidock itself would start such a container from.
 	rootfs string
 	spec   *specs.Spec
-	// images are engines that hold an image of ours.
-	images []string
+	mode   cgroups.Mode
+	// ways has the runtimes that work here, and how.
+	ways map[string]way
+	// engines hold an image of ours, and containers of it.
+	engines []string
 }
 
 // cgroupParent holds the groups of the runtimes that take a path for them.
 const cgroupParent = "/minidock-bench"
 
+// idPrefix begins the names of the others' containers.
+const idPrefix = "minidock-bench-"
+
 // imageName is the image in the engines that have a store of their own.
 const imageName = "localhost/minidock-bench"
 
 // newStage returns a stage to be cleared even with an error.
-func newStage(ctx context.Context, p plan) (*stage, error) {
+func newStage(ctx context.Context, p plan, mode cgroups.Mode) (*stage, error) {
 	// Where the default root is too: on a disk, since overlayfs and the log are part
 	// of what is timed.
 	dir, err := os.MkdirTemp("/var/tmp", "minidock-bench-")
-	s := &stage{dir: dir, minidock: p.minidock}
+	s := &stage{dir: dir, minidock: p.minidock, mode: mode, ways: map[string]way{}}
 	if err != nil {
 		return s, fmt.Errorf("make directory: %w", err)
 	}
@@ -130,8 +137,11 @@ func without(list []specs.LinuxNamespace, kind specs.LinuxNamespaceType) []specs
 // be under way, and ends by itself.
 func (s *stage) clear() error {
 	var errs []error
-	for _, engine := range s.images {
-		errs = append(errs, command(context.Background(), engine, "image", "rm", "-f", imageName))
+	for _, engine := range s.engines {
+		errs = append(errs, clearEngine(engine))
+	}
+	for name := range s.ways {
+		errs = append(errs, s.clearRuntime(name))
 	}
 	if s.layout.Root != "" {
 		errs = append(errs, patiently(s.clearMinidock), os.RemoveAll(s.layout.Run), removeNote(s.layout.Root))
@@ -145,14 +155,38 @@ func (s *stage) clear() error {
 	return errors.Join(errs...)
 }
 
+// clearEngine removes our containers, and with them their image. An engine removes a
+// container that is not there without a word (--force).
+func clearEngine(engine string) error {
+	removed := command(context.Background(), engine, "rm", "--force", idPrefix+"exec", idPrefix+"stop", idPrefix+"logs")
+	return errors.Join(removed, command(context.Background(), engine, "image", "rm", "-f", imageName))
+}
+
+// clearRuntime removes the containers that a runtime has in our state directory.
+func (s *stage) clearRuntime(name string) error {
+	entries, _ := os.ReadDir(filepath.Join(s.state, name)) // Where it is missing there are none.
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, command(context.Background(), name, "--root", filepath.Join(s.state, name), "delete", "--force", e.Name()))
+	}
+	return errors.Join(errs...)
+}
+
 // clearMinidock fails as long as a container of minidock's is there.
 func (s *stage) clearMinidock() error {
+	ids, err := output(context.Background(), s.env(), s.minidock, "ps", "--all", "--quiet")
+	if words := strings.Fields(ids); err == nil && len(words) > 0 {
+		_, err = output(context.Background(), s.env(), slices.Concat([]string{s.minidock, "rm", "--force"}, words)...)
+	}
+	if err != nil {
+		return err
+	}
 	if _, err := output(context.Background(), s.env(), s.minidock, "system", "cleanup"); err != nil {
 		return err
 	}
-	running, err := output(context.Background(), s.env(), s.minidock, "ps", "--quiet")
+	running, err := output(context.Background(), s.env(), s.minidock, "ps", "--all", "--quiet")
 	if err == nil && running != "" {
-		err = fmt.Errorf("clean up: containers are still running: %s", strings.Fields(running))
+		err = fmt.Errorf("clean up: containers are still there: %s", strings.Fields(running))
 	}
 	return errors.Join(err, unmounted(s.dir))
 }

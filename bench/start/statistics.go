@@ -15,17 +15,17 @@ type ratio struct {
 }
 
 // summarise fills in what is derived from the samples.
-func summarise(list []*contender) {
+func summarise(p *comparison) {
 	var base *contender
-	for _, c := range list {
-		if c.Name == reference {
+	for _, c := range p.Contenders {
+		if c.Name == p.Reference {
 			base = c
 		}
 	}
-	for _, c := range list {
+	for _, c := range p.Contenders {
 		c.Median, c.Min = median(pool(c.Samples)), slices.Min(pool(c.Samples))
 		if base != nil {
-			c.ToRunc = compareRounds(c.Samples, base.Samples)
+			c.Ratio = compareRounds(c.Samples, base.Samples)
 		}
 	}
 }

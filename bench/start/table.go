@@ -7,38 +7,66 @@ import (
 	"strings"
 )
 
-// writeTable writes a result as Markdown that is a readable table in a terminal,
-// too.
-func writeTable(w io.Writer, r result) {
-	fmt.Fprintf(w, "### Start to exit of `true`, on %s\n\n", r.Title)
-	rows := [][]string{{"", "median", "fastest", "times runc", "95%"}, {"-", "-:", "-:", "-:", "-"}}
-	for _, c := range r.Contenders {
-		rows = append(rows, row(c))
+// writeTables writes a result as Markdown that is readable in a terminal, too.
+func writeTables(w io.Writer, r result) {
+	for _, c := range r.Comparisons {
+		writeComparison(w, r.Title, c)
+	}
+	if r.Crowd != nil {
+		writeCrowd(w, r.Title, r.Crowd)
+	}
+	m := r.Machine
+	fmt.Fprintf(w, "%s · Linux %s · %d × %s · %d MiB · cgroups %s · load before %s · %s\n\n",
+		m.System, m.Kernel, m.CPUs, m.CPU, m.MiB, m.Cgroups, m.Load, r.Date.Format("2006-01-02 15:04 MST"))
+}
+
+func writeComparison(w io.Writer, machine string, c *comparison) {
+	fmt.Fprintf(w, "### %s, on %s\n\n", c.Title, machine)
+	rows := [][]string{{"", "median", "fastest", "times " + c.Reference, "95%"}, {"-", "-:", "-:", "-:", "-"}}
+	for _, one := range c.Contenders {
+		rows = append(rows, row(one, c.Reference))
 	}
 	writeRows(w, rows)
-	m := r.Machine
-	fmt.Fprintf(w, "\n%s · Linux %s · %d × %s · %d MiB · cgroups %s · load before %s · %s\n",
-		m.System, m.Kernel, m.CPUs, m.CPU, m.MiB, m.Cgroups, m.Load, r.Date.Format("2006-01-02 15:04 MST"))
-	fmt.Fprintf(w, "\n%d rounds of %d runs each, in changing order. The interval comes from drawing whole rounds again (bootstrap).\n", r.Rounds, r.Runs)
-	for _, c := range r.Contenders {
-		fmt.Fprintf(w, "\n- %s: `%s`", c.Version, shorten(c.Command))
+	fmt.Fprintf(w, "\n%d rounds of %d runs each, in changing order. The interval comes from drawing whole rounds again (bootstrap).\n", c.Rounds, c.Runs)
+	if c.Goal != "" {
+		fmt.Fprintf(w, "Goal: %s.\n", c.Goal)
 	}
-	for _, note := range r.Notes {
+	for _, one := range c.Contenders {
+		fmt.Fprintf(w, "\n- %s: `%s`", one.Version, shorten(one.Command))
+	}
+	for _, note := range c.Notes {
 		fmt.Fprintf(w, "\n- %s", note)
 	}
 	fmt.Fprint(w, "\n\n")
 }
 
-func row(c *contender) []string {
+func row(c *contender, reference string) []string {
 	cells := []string{c.Name, fmt.Sprintf("%.1f ms", c.Median), fmt.Sprintf("%.1f ms", c.Min), "", ""}
-	if c.ToRunc != nil && c.Name != reference {
-		cells[3] = fmt.Sprintf("%.2f", c.ToRunc.Median)
-		cells[4] = fmt.Sprintf("%.2f to %.2f", c.ToRunc.Low, c.ToRunc.High)
+	if c.Ratio != nil && c.Name != reference {
+		cells[3] = fmt.Sprintf("%.2f", c.Ratio.Median)
+		cells[4] = fmt.Sprintf("%.2f to %.2f", c.Ratio.Low, c.Ratio.High)
 	}
 	if c.Name == reference {
 		cells[3] = "1"
 	}
 	return cells
+}
+
+func writeCrowd(w io.Writer, machine string, c *crowd) {
+	fmt.Fprintf(w, "### Start of one more, up to %d that run, on %s\n\n", c.Count, machine)
+	rows := [][]string{{"", "first ten", "last ten", "last to first"}, {"-", "-:", "-:", "-:"}}
+	for _, g := range c.Growth {
+		rows = append(rows, []string{g.Name, fmt.Sprintf("%.1f ms", g.First), fmt.Sprintf("%.1f ms", g.Last), fmt.Sprintf("%.2f", g.Ratio)})
+	}
+	writeRows(w, rows)
+	fmt.Fprintf(w, "\nEach start waits for the one before; medians of ten.\nGoal: %s.\n", c.Goal)
+	for _, g := range c.Growth {
+		fmt.Fprintf(w, "\n- %s: `%s`", g.Version, shorten(g.Command))
+	}
+	for _, note := range c.Notes {
+		fmt.Fprintf(w, "\n- %s", note)
+	}
+	fmt.Fprint(w, "\n\n")
 }
 
 // writeRows lines the columns up; the second row holds their alignment.

@@ -155,6 +155,32 @@ func TestManyCommandsOnOneContainerAtOnce(t *testing.T) {
 	}
 }
 
+// The kernel ends a container's first process only when all others of its PID
+// namespace have been waited for, also those that were on their way in.
+func TestAContainerThatIsKilledWhileItIsEnteredEnds(t *testing.T) {
+	require.Needs(t, require.Root, require.Namespaces, require.Overlay)
+	w := newWorld(t)
+	w.importProbe()
+	w.must("create", "--name", "one", "probe", "/probe", "ignore-term")
+	for round := range ofEither(20, 3) {
+		w.must("start", "one")
+		var group sync.WaitGroup
+		for range 3 {
+			group.Go(func() {
+				args := []string{"exec", "one", "/probe", "echo", "hello"}
+				if said, code := w.inTime(args...); said != "hello\n" {
+					w.judge(args, said, code)
+				}
+			})
+		}
+		time.Sleep(time.Duration(ofEither(10, 100)*round) * time.Millisecond) // At another point of their way in each time.
+		if said, code := w.inTime("stop", "-t", "0", "one"); code != 0 {
+			t.Errorf("stop: exit status %d\n%s", code, said)
+		}
+		group.Wait()
+	}
+}
+
 // judge says whether a command did what it should, or refused in so many words.
 func (w *world) judge(args []string, said string, code int) {
 	said = strings.TrimPrefix(said, "[]\n") // What inspect found.

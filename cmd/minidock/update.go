@@ -62,7 +62,7 @@ func changesOf(c *cli.Context) (runtime.Changes, error) {
 	if text := c.String("restart"); text != "" {
 		policy, err := runtime.ParseRestartPolicy(text)
 		if err != nil {
-			return changes, err
+			return changes, &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: 1, Err: err}
 		}
 		changes.Restart = &policy
 	}
