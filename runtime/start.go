@@ -112,10 +112,15 @@ func (m *monitor) startInit() error {
 	return nil
 }
 
+// initLogLevel has libcontainer's init report errors only (logrus' number for them).
+// Without a level its C part writes each of some thirty steps to a pipe, one by one,
+// and wakes the monitor for each, who has no use for them.
+const initLogLevel = "2"
+
 // processFor describes the container's first process to libcontainer.
 func processFor(p *specs.Process, s *stdio) *libcontainer.Process {
 	process := &libcontainer.Process{
-		Init: true, Args: p.Args, Env: p.Env, Cwd: p.Cwd,
+		Init: true, Args: p.Args, Env: p.Env, Cwd: p.Cwd, LogLevel: initLogLevel,
 		UID: int(p.User.UID), GID: int(p.User.GID),
 		NoNewPrivileges: &p.NoNewPrivileges,
 		Capabilities: &configs.Capabilities{

@@ -134,8 +134,11 @@ func (t *teller) lines(heading string, lines ...string) {
 // introduce names the long paths with the first step that tells which container
 // it is.
 func (t *teller) introduce(r steps.Record) {
+	if t.short != nil {
+		return
+	}
 	id := regexp.MustCompile("[0-9a-f]{64}").FindString(r.Target)
-	if t.short != nil || id == "" {
+	if id == "" {
 		return
 	}
 	names := [][2]string{
