@@ -81,12 +81,18 @@ func RemoveUnused(instance string) error { return undoShared("/" + instance) }
 
 // removeUnused removes groups that nobody is in, and with the last container's
 // the monitors'. Others may make and fill them at the same moment: the kernel
-// refuses to remove what is in use, and that is all the locking there is.
+// refuses to remove what is in use, and on version 2 that is all the locking there is.
 func removeUnused(h Host, path string) error {
 	var errs []error
 	dirs := h.dirs(path)
 	if h.Unified() {
 		dirs = append(h.dirs(filepath.Join(path, monitors)), dirs...)
+	} else {
+		release, ok := h.claimParents()
+		if !ok {
+			return nil // They are needed: whoever starts at this moment removes them at its end.
+		}
+		defer release()
 	}
 	for _, dir := range dirs {
 		err := unix.Rmdir(dir)

@@ -99,10 +99,15 @@ func (m *monitor) startInit() error {
 	if err != nil {
 		return err
 	}
+	release, err := m.host.HoldParents()
+	if err != nil {
+		return fmt.Errorf("hold parents of groups: %w", err)
+	}
 	m.inner, err = libcontainer.Create(m.layout.Libcontainer(), m.container.Config.ID, config)
 	if err == nil {
 		err = m.inner.Start(m.process)
 	}
+	release()
 	if err := errors.Join(err, told.End(err)); err != nil {
 		return explainStart(err)
 	}

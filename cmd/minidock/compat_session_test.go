@@ -72,6 +72,7 @@ var incomparable = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "ID"},
 	{regexp.MustCompile(`\b[0-9a-f]{12}\b`), "SHORTID"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)`), "TIME"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} [A-Z0-9+-]+`), "TIME"},
 	{regexp.MustCompile(`(Less than a second|About a minute|\d+ (second|minute)s?) ago`), "AGO"},
 	{regexp.MustCompile(`Up (Less than a second|About a minute|\d+ (second|minute)s?)`), "Up SINCE"},
 	{regexp.MustCompile(`"Pid":[1-9]\d*`), `"Pid":PID`},

@@ -162,7 +162,7 @@ func TestAContainerThatIsKilledWhileItIsEnteredEnds(t *testing.T) {
 	w := newWorld(t)
 	w.importProbe()
 	w.must("create", "--name", "one", "probe", "/probe", "ignore-term")
-	for round := range ofEither(20, 3) {
+	for round := range ofEither(10, 3) {
 		w.must("start", "one")
 		var group sync.WaitGroup
 		for range 3 {
@@ -173,7 +173,7 @@ func TestAContainerThatIsKilledWhileItIsEnteredEnds(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Duration(ofEither(10, 100)*round) * time.Millisecond) // At another point of their way in each time.
+		time.Sleep(time.Duration(ofEither(20, 100)*round) * time.Millisecond) // At another point of their way in each time.
 		if said, code := w.inTime("stop", "-t", "0", "one"); code != 0 {
 			t.Errorf("stop: exit status %d\n%s", code, said)
 		}

@@ -17,8 +17,8 @@ func (k *killing) judge() {
 	for _, id := range k.listed() {
 		k.must("rm", "-f", id)
 	}
-	if strings.Contains(k.name, "image") && strings.Contains(k.must("image", "ls"), "other") {
-		k.must("image", "rm", "other")
+	if strings.Contains(k.args, "image") || strings.Contains(k.args, "cleanup") {
+		k.removeOthers()
 	}
 	k.must("system", "cleanup")
 	for _, g := range k.gates {
@@ -32,6 +32,16 @@ func (k *killing) judge() {
 	leftover.Settle(k.t, k.before, k.ties...)
 	k.compareFiles()
 	k.look(k.t)
+}
+
+// removeOthers removes all images but the first.
+func (k *killing) removeOthers() {
+	k.t.Helper()
+	for line := range strings.Lines(k.must("image", "ls", "--format", "{{.ID}} {{.Repository}}")) {
+		if id, name, _ := strings.Cut(strings.TrimSpace(line), " "); name != "probe" {
+			k.must("image", "rm", id)
+		}
+	}
 }
 
 // listed lists the containers, and holds what ps says of them against the kernel.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,14 +34,13 @@ func (m *moment) String() string {
 	return fmt.Sprintf("before act %d of the %s (%s)", m.n, m.actor, m.what)
 }
 
-// killing plays an episode again and again, in a world of its own, and kills the
-// victim each time at another moment.
+// killing plays episodes one after another, in a world of its own, and kills
+// somebody each time at another moment.
 type killing struct {
 	*world
-	episode
-	victim string
-	files  []string // of the root, when nothing is left
-	look   func(testing.TB)
+	*group
+	files []string // of the root, when nothing is left
+	look  func(testing.TB)
 
 	mu       sync.Mutex // held while a gate asks
 	plays    bool       // the episode's own command runs
@@ -54,9 +54,9 @@ type killing struct {
 	strikeAt func(gate.Act) bool // in a setUp, instead of at
 }
 
-func newKilling(t *testing.T, e episode, victim string) *killing {
+func newKilling(t *testing.T) *killing {
 	t.Helper()
-	k := &killing{world: newWorld(t), episode: e, victim: victim}
+	k := &killing{world: newWorld(t)}
 	k.look = leftover.Canaries(t, filepath.Join(filepath.Dir(k.layout.Root), "foreign"), k.layout.Instance)
 	k.before = leftover.Snapshot(k.ties...)
 	k.importProbe()
@@ -68,11 +68,11 @@ func newKilling(t *testing.T, e episode, victim string) *killing {
 }
 
 // play plays the episode once, and judges what is there afterwards.
-func (k *killing) play(at *moment) []moment {
+func (k *killing) play(g *group, at *moment) []moment {
 	outer := k.t
-	k.t = &during{TB: outer, what: fmt.Sprintf("%s, %s killed %s", k.name, k.victim, at)}
+	k.t = &during{TB: outer, what: at.String()}
 	defer func() { k.t = outer }()
-	k.gates, k.command, k.monitor, k.struck = nil, 0, 0, false
+	k.group, k.at, k.gates, k.command, k.monitor, k.struck = g, nil, nil, 0, 0, false
 	k.acts, k.counts = nil, map[string]int{}
 	if k.setUp != nil {
 		k.setUp(k)
@@ -257,7 +257,23 @@ func (k *killing) paused() {
 func (k *killing) halted() {
 	k.t.Helper()
 	k.must("run", "-d", "--restart", "always", "--name", "victim", "probe", "/probe", "sleep", "300")
+	id := k.inspect("victim").ID
 	k.must("system", "halt")
+	file := filepath.Join(k.layout.Container(id), "last.json")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	text = regexp.MustCompile(`"Boot": ".*"`).ReplaceAll(text, []byte(`"Boot": "an earlier one"`))
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// dangling makes an image without a name.
+func (k *killing) dangling() {
+	k.t.Helper()
+	k.must("image", "import", k.other())
 }
 
 // orphan makes a container that runs without its monitor.
@@ -293,13 +309,15 @@ func (k *killing) otherImage() {
 	k.must("image", "import", k.other(), "other")
 }
 
-// other is a directory to make a second image of.
+// other is a directory to make a second image of, and to copy to.
 func (k *killing) other() string {
+	k.t.Helper()
 	dir := filepath.Join(filepath.Dir(k.layout.Root), "other")
-	if err := os.MkdirAll(filepath.Join(dir, "etc"), 0o755); err != nil {
-		k.t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "etc", "motd"), []byte("other\n"), 0o644); err != nil {
+	if err := errors.Join(
+		os.RemoveAll(dir),
+		os.MkdirAll(filepath.Join(dir, "etc"), 0o755),
+		os.WriteFile(filepath.Join(dir, "etc", "motd"), []byte("other\n"), 0o644),
+	); err != nil {
 		k.t.Fatal(err)
 	}
 	return dir
