@@ -34,9 +34,7 @@ type comparison struct {
 
 func note(words []string, out, err, status string) exchange {
 	e := exchange{command: comparableText(commandLine(words))}
-	for _, line := range comparableLines(out) {
-		e.lines = append(e.lines, line)
-	}
+	e.lines = append(e.lines, comparableLines(out)...)
 	for _, line := range comparableLines(err) {
 		if strings.HasPrefix(line, "Usage:") {
 			break // All of the help follows.

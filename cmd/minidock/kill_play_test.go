@@ -330,15 +330,15 @@ type during struct {
 }
 
 func (d *during) Errorf(format string, args ...any) {
-	d.TB.Helper()
+	d.Helper()
 	d.TB.Errorf("%s: %s", d.what, fmt.Sprintf(format, args...))
 }
 
 func (d *during) Fatalf(format string, args ...any) {
-	d.TB.Helper()
+	d.Helper()
 	d.TB.Fatalf("%s: %s", d.what, fmt.Sprintf(format, args...))
 }
 
-func (d *during) Error(args ...any) { d.TB.Helper(); d.Errorf("%s", fmt.Sprintln(args...)) }
+func (d *during) Error(args ...any) { d.Helper(); d.Errorf("%s", fmt.Sprintln(args...)) }
 
-func (d *during) Fatal(args ...any) { d.TB.Helper(); d.Fatalf("%s", fmt.Sprintln(args...)) }
+func (d *during) Fatal(args ...any) { d.Helper(); d.Fatalf("%s", fmt.Sprintln(args...)) }

@@ -174,8 +174,10 @@ func TestStepOutOfTurnIsNoticed(t *testing.T) {
 
 func TestWhatIsSaidToBeTakenBackHasToBe(t *testing.T) {
 	for _, r := range []steps.Step{
-		{Kind: images.KindMount, Target: "/other"}, {Kind: "fifo", Target: "/r/merged"},
-		{Kind: "fifo", Target: "/gon"}, {Kind: cgroups.KindGroup, Target: "/y"},
+		{Kind: images.KindMount, Target: "/other"},
+		{Kind: "fifo", Target: "/r/merged"},
+		{Kind: "fifo", Target: "/gon"},
+		{Kind: cgroups.KindGroup, Target: "/y"},
 	} {
 		story := append(cannedStory(), steps.Record{N: 99, State: steps.Undone, Step: r})
 		complaints := judge(story, cannedActs(t))

@@ -33,8 +33,9 @@ func byPathAt(name string, dir, path int) call {
 	return call{name: name, path: path, dir: dir, fd: -1, flagsAt: -1}
 }
 
-func byFile(name string, fd int) call {
-	return call{name: name, path: -1, dir: -1, fd: fd, flagsAt: -1}
+// byFile is for calls whose first argument is a file descriptor.
+func byFile(name string) call {
+	return call{name: name, path: -1, dir: -1, fd: 0, flagsAt: -1}
 }
 
 func byLook(name string, look func(*notice) (string, bool)) call {
@@ -94,13 +95,13 @@ func ofContents() table {
 		unix.SYS_SPLICE: byLook("splice", func(n *notice) (string, bool) {
 			return lookFile(n, int32(n.args[2]))
 		}),
-		unix.SYS_FCHMOD:    byFile("fchmod", 0),
+		unix.SYS_FCHMOD:    byFile("fchmod"),
 		unix.SYS_FCHMODAT:  byPathAt("fchmodat", 0, 1),
-		unix.SYS_FCHOWN:    byFile("fchown", 0),
+		unix.SYS_FCHOWN:    byFile("fchown"),
 		unix.SYS_FCHOWNAT:  byPathAt("fchownat", 0, 1),
 		unix.SYS_SETXATTR:  byPath("setxattr", 0),
 		unix.SYS_LSETXATTR: byPath("lsetxattr", 0),
-		unix.SYS_FSETXATTR: byFile("fsetxattr", 0),
+		unix.SYS_FSETXATTR: byFile("fsetxattr"),
 	}
 }
 
@@ -112,8 +113,8 @@ func ofMounts() table {
 		unix.SYS_CHROOT:        byPath("chroot", 0),
 		unix.SYS_OPEN_TREE:     byPathAt("open_tree", 0, 1),
 		unix.SYS_MOVE_MOUNT:    byPathAt("move_mount", 2, 3),
-		unix.SYS_FSMOUNT:       byFile("fsmount", 0),
-		unix.SYS_FSCONFIG:      byFile("fsconfig", 0),
+		unix.SYS_FSMOUNT:       byFile("fsmount"),
+		unix.SYS_FSCONFIG:      byFile("fsconfig"),
 		unix.SYS_MOUNT_SETATTR: byPathAt("mount_setattr", 0, 1),
 	}
 }
@@ -125,7 +126,7 @@ func ofProcesses() table {
 		unix.SYS_CLONE:             makesProcess(byLook("clone", lookNothing)),
 		unix.SYS_CLONE3:            byLook("clone3", lookClone3),
 		unix.SYS_UNSHARE:           byLook("unshare", lookNothing),
-		unix.SYS_SETNS:             byFile("setns", 0),
+		unix.SYS_SETNS:             byFile("setns"),
 		unix.SYS_SETHOSTNAME:       byLook("sethostname", lookNothing),
 		unix.SYS_KILL:              byLook("kill", lookSignal),
 		unix.SYS_PIDFD_SEND_SIGNAL: byLook("pidfd_send_signal", lookSignal),
