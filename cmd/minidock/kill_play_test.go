@@ -167,6 +167,9 @@ func (k *killing) see(a gate.Act) (more bool) {
 	k.counts[actor]++
 	m := moment{actor, k.counts[actor], k.pattern(a), k.monitor != 0}
 	k.acts = append(k.acts, m)
+	if k.at == nil && actor != "init" && !k.ours(a) {
+		k.t.Errorf("the %s leaves its place: %s", actor, a)
+	}
 	if k.at == nil || m.actor != k.at.actor || m.n != k.at.n {
 		return true
 	}
@@ -175,6 +178,25 @@ func (k *killing) see(a gate.Act) (more bool) {
 	}
 	return k.strike(k.command)
 }
+
+// ours says whether an act makes or writes a file only where minidock's files are,
+// and the one directory that this test has it write to; a kill would leave it
+// where nobody looks for it.
+func (k *killing) ours(a gate.Act) bool {
+	if !makesFile.MatchString(a.Call) || !filepath.IsAbs(a.Target) {
+		return true
+	}
+	const insideTheContainer = "/copy" // by cp, which takes the container's root for its own
+	for _, place := range []string{k.layout.Root, k.layout.Run, k.otherDir(), "/sys/fs/cgroup", "/proc", insideTheContainer} {
+		if strings.HasPrefix(a.Target+"/", place+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// makesFile matches the calls that make a name or content.
+var makesFile = regexp.MustCompile("^(open|openat|openat2|creat|mk.*|symlink.*|link.*|rename.*|p?writev?(64)?)$")
 
 // strike kills; what comes then needs no watching.
 func (k *killing) strike(pid int) (more bool) {
@@ -217,11 +239,19 @@ func parentOf(pid int) int {
 var (
 	anyID     = regexp.MustCompile(`[0-9a-f]{12,}`)
 	anyNumber = regexp.MustCompile(`[0-9]+`)
+	// anyTree is one of the trees of cgroup version 1.
+	anyTree = regexp.MustCompile(`/sys/fs/cgroup/[a-z_,]+/`)
 )
+
+// legacyTree stands for any of them.
+const legacyTree = "/sys/fs/cgroup/TREE/"
 
 // pattern is what is the same in every play, and in every world.
 func (k *killing) pattern(a gate.Act) string {
-	text := strings.NewReplacer(k.layout.Root, "ROOT", k.layout.Instance, "minidock").Replace(a.String())
+	text := strings.NewReplacer(k.layout.Root, "ROOT", k.layout.Instance, "minidock", filepath.Dir(k.layout.Root), "BASE").Replace(a.String())
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.procs"); err != nil {
+		text = anyTree.ReplaceAllString(text, legacyTree)
+	}
 	return anyNumber.ReplaceAllString(anyID.ReplaceAllString(text, "ID"), "N")
 }
 
@@ -312,7 +342,7 @@ func (k *killing) otherImage() {
 // other is a directory to make a second image of, and to copy to.
 func (k *killing) other() string {
 	k.t.Helper()
-	dir := filepath.Join(filepath.Dir(k.layout.Root), "other")
+	dir := k.otherDir()
 	if err := errors.Join(
 		os.RemoveAll(dir),
 		os.MkdirAll(filepath.Join(dir, "etc"), 0o755),
@@ -322,6 +352,8 @@ func (k *killing) other() string {
 	}
 	return dir
 }
+
+func (k *killing) otherDir() string { return filepath.Join(filepath.Dir(k.layout.Root), "other") }
 
 // during is a test whose every complaint says in which play it arose.
 type during struct {
