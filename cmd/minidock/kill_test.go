@@ -248,7 +248,7 @@ func (m *moment) alone(victim string) bool {
 }
 
 // stride is how many known acts lie between two at which somebody is killed.
-const stride = 7
+const stride = 29
 
 // choose takes the acts that no earlier episode has, and some of the others; an
 // act is known by who does it, what it is, and what it is done to.
