@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,35 +16,22 @@ func removeCommand() *cli.Command {
 		Flags: []cli.Flag{
 			explainFlag(),
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "Force the removal of a running container (uses SIGKILL)"},
+			&cli.BoolFlag{Name: "volumes", Aliases: []string{"v"}, Usage: "Remove anonymous volumes associated with the container (there are none yet)"},
 		},
 		Action: removeContainers,
 	}
 }
 
-// removeContainers removes what it can and names what it can't, item by item. As
-// in Docker, force also makes a missing container no error.
+// removeContainers removes what it can. As in Docker, force also makes a missing
+// container no error.
 func removeContainers(c *cli.Context) error {
-	if c.NArg() == 0 {
-		return needsArguments(c, "at least 1 argument")
-	}
-	layout, err := layoutOf(c)
-	if err != nil {
-		return err
-	}
-	failed := false
-	for _, ref := range c.Args().Slice() {
-		err := runtime.Remove(layout, ref, c.Bool("force"), tellerOf(c, layout))
-		if err == nil {
-			fmt.Println(ref)
-			continue
+	return eachContainer(c, func(l runtime.Layout, ref string) error {
+		err := runtime.Remove(l, ref, c.Bool("force"), tellerOf(c, l))
+		if c.Bool("force") && errors.Is(err, runtime.ErrNoContainer) {
+			return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Err: errPassedOver}
 		}
-		report(os.Stderr, err)
-		failed = failed || !c.Bool("force") || !errors.Is(err, runtime.ErrNoContainer)
-	}
-	if failed {
-		return exitStatus(1)
-	}
-	return nil
+		return err
+	})
 }
 
 func needsArguments(c *cli.Context, count string) error {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -24,9 +26,15 @@ func tellerOf(c *cli.Context, l runtime.Layout) func(steps.Record) {
 	return newTeller(os.Stderr, l).tell
 }
 
-// eachContainer does something to every container that is named, prints its name,
-// and reports what could not be done, item by item, as Docker does.
+// eachContainer does something to every container that is named, and prints its
+// name.
 func eachContainer(c *cli.Context, do func(l runtime.Layout, ref string) error) error {
+	return forEach(c, func(l runtime.Layout, ref string) (string, error) { return ref, do(l, ref) })
+}
+
+// forEach prints what is to be said of every container that is named, and reports
+// what could not be done, item by item, as Docker does.
+func forEach(c *cli.Context, do func(l runtime.Layout, ref string) (said string, err error)) error {
 	if c.NArg() == 0 {
 		return needsArguments(c, "at least 1 argument")
 	}
@@ -34,20 +42,24 @@ func eachContainer(c *cli.Context, do func(l runtime.Layout, ref string) error) 
 	if err != nil {
 		return err
 	}
-	failed := false
+	var end error
 	for _, ref := range c.Args().Slice() {
-		if err := do(layout, ref); err != nil {
+		said, err := do(layout, ref)
+		switch {
+		case errors.Is(err, errPassedOver):
 			report(os.Stderr, err)
-			failed = true
-			continue
+		case err != nil:
+			report(os.Stderr, err)
+			end = exitStatus(1)
+		default:
+			fmt.Println(said)
 		}
-		fmt.Println(ref)
 	}
-	if failed {
-		return exitStatus(1)
-	}
-	return nil
+	return end
 }
+
+// errPassedOver marks what is said of a container and is no failure.
+var errPassedOver = errors.New("passed over")
 
 func startCommand() *cli.Command {
 	return &cli.Command{
@@ -185,27 +197,10 @@ func waitCommand() *cli.Command {
 
 // waitForContainers prints statuses in the place of names.
 func waitForContainers(c *cli.Context) error {
-	if c.NArg() == 0 {
-		return needsArguments(c, "at least 1 argument")
-	}
-	layout, err := layoutOf(c)
-	if err != nil {
-		return err
-	}
-	failed := false
-	for _, ref := range c.Args().Slice() {
-		code, err := runtime.Wait(layout, ref)
-		if err != nil {
-			report(os.Stderr, err)
-			failed = true
-			continue
-		}
-		fmt.Println(code)
-	}
-	if failed {
-		return exitStatus(1)
-	}
-	return nil
+	return forEach(c, func(l runtime.Layout, ref string) (string, error) {
+		code, err := runtime.Wait(l, ref)
+		return strconv.Itoa(code), err
+	})
 }
 
 func renameCommand() *cli.Command {

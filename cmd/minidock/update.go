@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"os"
-
 	"github.com/urfave/cli/v2"
 
 	"github.com/minidock/minidock/runtime"
@@ -24,27 +21,11 @@ func updateContainers(c *cli.Context) error {
 	if c.NArg() == 0 {
 		return needsArguments(c, "at least 1 argument")
 	}
-	layout, err := layoutOf(c)
-	if err != nil {
-		return err
-	}
 	changes, err := changesOf(c)
 	if err != nil {
 		return err
 	}
-	failed := false
-	for _, ref := range c.Args().Slice() {
-		if err := runtime.Update(layout, ref, changes); err != nil {
-			report(os.Stderr, err)
-			failed = true
-			continue
-		}
-		fmt.Println(ref)
-	}
-	if failed {
-		return exitStatus(1)
-	}
-	return nil
+	return eachContainer(c, func(l runtime.Layout, ref string) error { return runtime.Update(l, ref, changes) })
 }
 
 func changesOf(c *cli.Context) (runtime.Changes, error) {
