@@ -49,13 +49,15 @@ func (m *monitor) accept() {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err == nil {
-			m.serving.Add(1)
-			go func() {
-				defer m.serving.Done()
-				m.serve(conn)
-			}()
+		if err != nil {
+			time.Sleep(lockStep) // No descriptor is free (accept(2), EMFILE): until one is, there is nothing to be told.
+			continue
 		}
+		m.serving.Add(1)
+		go func() {
+			defer m.serving.Done()
+			m.serve(conn)
+		}()
 	}
 }
 
