@@ -20,20 +20,27 @@ func (k *killing) judge() {
 	if strings.Contains(k.args, "image") || strings.Contains(k.args, "cleanup") {
 		k.removeOthers()
 	}
-	if _, err := runtime.Cleanup(k.layout, false); err != nil { // As the command does; there is an episode of that.
-		k.t.Errorf("cleanup: %v", err)
-	}
+	k.cleanUp()
 	for _, g := range k.gates {
 		if gone, err := g.Gone(patience); !gone || err != nil {
 			k.t.Errorf("all processes are gone: %v, %v", gone, err)
 		}
 	}
+	k.cleanUp() // What was at work at the first is left to the second.
 	if left, err := runtime.Cleanup(k.layout, true); len(left) > 0 || err != nil {
 		k.t.Errorf("left for another cleanup: %v, %v", left, err)
 	}
 	leftover.Settle(k.t, k.before, k.ties...)
 	k.compareFiles()
 	k.look(k.t)
+}
+
+// cleanUp does what the command does; that is played in an episode of its own.
+func (k *killing) cleanUp() {
+	k.t.Helper()
+	if _, err := runtime.Cleanup(k.layout, false); err != nil {
+		k.t.Errorf("cleanup: %v", err)
+	}
 }
 
 // removeOthers removes all images but the first.
