@@ -2,6 +2,7 @@ package main
 
 import (
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,10 +28,16 @@ func (k *killing) judge() {
 		}
 	}
 	k.cleanUp() // What was at work at the first is left to the second.
+	leftover.Settle(k.t, append(k.shared(), k.before...), k.ties...)
+	k.cleanUp() // The monitors' own group goes when the last of them has left it.
 	if left, err := runtime.Cleanup(k.layout, true); len(left) > 0 || err != nil {
 		k.t.Errorf("left for another cleanup: %v, %v", left, err)
 	}
-	leftover.Settle(k.t, k.before, k.ties...)
+	for _, o := range k.shared() {
+		if _, err := os.Stat(o.Name); err == nil {
+			k.t.Errorf("left behind: %s", o)
+		}
+	}
 	k.compareFiles()
 	k.look(k.t)
 }
