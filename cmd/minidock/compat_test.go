@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/minidock/minidock/internal/require"
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
@@ -25,13 +27,12 @@ import (
 // compared with the script's section "session", which shows the differences that
 // are known, and why they are: see readSession.
 //
-// minidock's side is tested wherever containers can be run, Docker's where
+// minidock's side is tested natively (the scripts have the same commands, and run in
+// the VM, too), Docker's where
 // MINIDOCK_ENGINE names its command line (make compat). MINIDOCK_COMPAT=record
 // writes both sides down; what is new among the differences then waits for a reason.
 func TestCompat(t *testing.T) {
-	if os.Getenv("MINIDOCK_LAYER") == "unit" {
-		t.Skip("belongs to the native and vm layers: needs bin/minidock")
-	}
+	require.Layers(t, "nothing in it depends on the kernel's cgroups", "native")
 	bin := binaries(t)
 	files, err := filepath.Glob("testdata/compat/*.txtar")
 	if err != nil || len(files) == 0 {

@@ -43,9 +43,7 @@ import (
 // $ROOT is the script's root directory, $RUN its run directory, $INSTANCE the
 // name of its cgroup, $PROBE the test program. What a script leaves behind in the kernel fails it.
 func TestScripts(t *testing.T) {
-	if os.Getenv("MINIDOCK_LAYER") == "unit" {
-		t.Skip("belongs to the native and vm layers: needs bin/minidock")
-	}
+	require.Layers(t, "needs bin/minidock", "native", "vm")
 	bin := binaries(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -62,6 +63,17 @@ func Lacks(t testing.TB, reason string) {
 		t.Fatalf("MINIDOCK_MUST is all, but %s", reason)
 	}
 	t.Skip(reason)
+}
+
+// Layers skips the test where another layer of the test suite runs than those
+// named, which why tells: the test does run in these. By hand, with no layer set,
+// everything runs.
+func Layers(t testing.TB, why string, layers ...string) {
+	t.Helper()
+	layer := os.Getenv("MINIDOCK_LAYER")
+	if layer != "" && !slices.Contains(layers, layer) {
+		t.Skipf("belongs to the layers %s: %s", strings.Join(layers, ", "), why)
+	}
 }
 
 func must(n Need) bool {

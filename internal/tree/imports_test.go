@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/minidock/minidock/internal/require"
 )
 
 const module = "github.com/minidock/minidock/"
@@ -64,9 +65,7 @@ func TestOnlyTheCommandLineKnowsFlags(t *testing.T) {
 // else its lack is a failure.
 func list(t *testing.T) []goPackage {
 	t.Helper()
-	if os.Getenv("MINIDOCK_LAYER") == "vm" {
-		t.Skip("belongs to the unit and native layers: needs the go command")
-	}
+	require.Layers(t, "needs the go command", "unit", "native")
 	cmd := exec.Command("go", "list", "-tags", "seccomp", "-json=ImportPath,Imports", module+"...")
 	out, err := cmd.Output()
 	if err != nil {
