@@ -82,8 +82,6 @@ func cleanOwner(l Layout, id string, dry bool) ([]Leftover, error) {
 		return nil, err
 	}
 	defer held.release()
-	// Locking made the directory where there was none; one that holds something stays.
-	defer func() { _ = os.Remove(l.RunContainer(id)) }()
 	c, err := load(l, id)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

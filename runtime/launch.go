@@ -102,6 +102,7 @@ func launch(d *draft) (*monitorConn, error) {
 	if err := d.ledger.Do(step, cmd.Start); err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
+	d.held.handed = true
 	m := newMonitorConn(ours)
 	go func() {
 		_ = cmd.Wait() // It has told us all there is to know.

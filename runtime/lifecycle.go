@@ -73,7 +73,7 @@ func (c *Container) lockStopped(tell func(steps.Record)) (*draft, error) {
 		ledger, err = steps.Open(c.layout.Ledger(c.Config.ID), tell)
 	}
 	if err != nil {
-		c.unlock(held)
+		held.release()
 		return nil, err
 	}
 	return &draft{container: now, ledger: ledger, held: held}, nil
@@ -268,13 +268,6 @@ func Rename(l Layout, ref, name string, tell func(steps.Record)) error {
 	if err != nil {
 		return err
 	}
-	defer d.container.unlock(d.held)
+	defer d.held.release()
 	return errors.Join(d.container.tellLock(d.held, tell), d.container.rename(d.ledger, name), d.ledger.Close())
-}
-
-// unlock gives back the lock of a container that does not run, and the directory
-// that was made for locking.
-func (c *Container) unlock(held *lock) {
-	_ = os.Remove(c.run()) // One that holds something stays.
-	held.release()
 }

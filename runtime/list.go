@@ -98,7 +98,6 @@ func loadSettled(l Layout, id string) (*Container, error) {
 		return c, err
 	}
 	if c.settled() {
-		_ = os.Remove(c.run()) // Locking made it.
 		return c, nil
 	}
 	return settle(c)

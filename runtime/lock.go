@@ -21,8 +21,9 @@ var errBusy = errors.New("container is busy")
 // drops it when the holder dies, so it can't be left behind.
 type lock struct {
 	dir *os.File
-	// made says that the directory was made for this lock.
-	made bool
+	// made says that the directory was made for this lock; handed that it is
+	// somebody else's by now, who got a copy of the descriptor.
+	made, handed bool
 }
 
 // tryLock takes a container's lock, making the run directory where a reboot
@@ -51,7 +52,7 @@ func tryLock(l Layout, id string) (*lock, error) {
 		dir.Close()
 		return nil, errBusy
 	}
-	return &lock{dir, made}, nil
+	return &lock{dir: dir, made: made}, nil
 }
 
 // makeDirectory says whether it was not there yet.
@@ -111,9 +112,15 @@ func locked(l Layout, id string) bool {
 	return false
 }
 
+// release gives the lock back, and with it a directory that is there for nothing
+// else. While we hold the lock nobody can put another directory in its place.
 func (k *lock) release() {
-	if k != nil && k.dir != nil {
-		k.dir.Close()
-		k.dir = nil
+	if k == nil || k.dir == nil {
+		return
 	}
+	if path := k.dir.Name(); !k.handed && !stale(k.dir, path) {
+		_ = os.Remove(path) // One that holds something stays.
+	}
+	k.dir.Close()
+	k.dir = nil
 }

@@ -102,7 +102,7 @@ func RunMonitor(root string) error {
 	}
 	first := newCaller(conn, order)
 	defer first.spool.close()
-	m := newMonitor(l, &lock{dir: os.NewFile(lockFd, "lock")})
+	m := newMonitor(l, &lock{dir: os.NewFile(lockFd, "lock"), handed: true})
 	m.callers.add(first)
 	defer m.held.release()
 	if err := m.open(order.ID); err != nil {

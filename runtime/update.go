@@ -33,7 +33,7 @@ func Update(l Layout, ref string, changes Changes) error {
 	if err != nil {
 		return err
 	}
-	defer d.container.unlock(d.held)
+	defer d.held.release()
 	return errors.Join(d.container.applyUpdate(d.ledger, changes), d.ledger.Close())
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -204,8 +203,6 @@ func (v *view) close() error {
 	if v.ledger != nil {
 		err = undoView(v.container, v.ledger)
 	}
-	// Locking made the directory where there was none; one that holds something stays.
-	_ = os.Remove(v.container.run())
 	v.held, v.ledger = nil, nil
 	return err
 }
