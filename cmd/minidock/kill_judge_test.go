@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/minidock/minidock/internal/leftover"
 	"github.com/minidock/minidock/runtime"
@@ -27,7 +28,11 @@ func (k *killing) judge() {
 			k.t.Errorf("all processes are gone: %v, %v", gone, err)
 		}
 	}
-	k.cleanUp() // What was at work at the first is left to the second.
+	// What was at work at the first is left to the next. The gate does not know a
+	// monitor that has done nothing yet but find its command gone.
+	for deadline := time.Now().Add(patience); k.somethingLeft() && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		k.cleanUp()
+	}
 	leftover.Settle(k.t, append(k.shared(), k.before...), k.ties...)
 	k.cleanUp() // The monitors' own group goes when the last of them has left it.
 	if left, err := runtime.Cleanup(k.layout, true); len(left) > 0 || err != nil {
@@ -40,6 +45,10 @@ func (k *killing) judge() {
 	}
 	k.compareFiles()
 	k.look(k.t)
+}
+
+func (k *killing) somethingLeft() bool {
+	return len(leftover.Compare(append(k.shared(), k.before...), leftover.Snapshot(k.ties...))) > 0
 }
 
 // cleanUp does what the command does; that is played in an episode of its own.
