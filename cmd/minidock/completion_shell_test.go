@@ -42,6 +42,7 @@ func typedLines() map[string]string {
 const standIn = `minidock() { if [ "$1" = __complete ]; then command minidock "$@"; else printf '<%s>' "$@"; echo; fi; }` + "\n"
 
 func TestBashCompletes(t *testing.T) {
+	require.Layers(t, "asks a shell, and nothing of the kernel", "native")
 	require.Needs(t, require.Root, require.Namespaces, require.Overlay)
 	completionWorld(t)
 	s := startShell(t, "bash", "--norc", "--noprofile", "-i")
@@ -50,6 +51,7 @@ func TestBashCompletes(t *testing.T) {
 }
 
 func TestZshCompletes(t *testing.T) {
+	require.Layers(t, "asks a shell, and nothing of the kernel", "native")
 	require.Needs(t, require.Root, require.Namespaces, require.Overlay, require.Zsh)
 	completionWorld(t)
 	s := startShell(t, "zsh", "-f", "-i")
@@ -59,6 +61,7 @@ func TestZshCompletes(t *testing.T) {
 
 // Fish says by itself what it would suggest.
 func TestFishCompletes(t *testing.T) {
+	require.Layers(t, "asks a shell, and nothing of the kernel", "native")
 	require.Needs(t, require.Root, require.Namespaces, require.Overlay, require.Fish)
 	completionWorld(t)
 	dir := t.TempDir()

@@ -37,7 +37,7 @@ func TestFloodIsLoggedOnceAndInOrder(t *testing.T) {
 	require.Needs(t, require.Root, require.Namespaces, require.Overlay)
 	d := deluge{size: 1000, rate: 50, maxSize: "50m", busy: 10}
 	if os.Getenv("MINIDOCK_LAYER") == "vm" {
-		d = deluge{size: 6, rate: 2, maxSize: "500k", busy: 6} // An emulated machine is 20 times slower.
+		d = deluge{size: 6, rate: 2, maxSize: "500k", busy: 60} // An emulated machine is 20 times slower.
 	}
 	w := newWorld(t)
 	w.importProbe()
