@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/minidock/minidock/internal/gate"
 	"github.com/minidock/minidock/internal/require"
@@ -16,6 +18,13 @@ import (
 
 func TestMain(m *testing.M) {
 	gate.Enter()
+	// A shell's background job ignores signals (POSIX.1-2017, 2.11), and so would all
+	// that the tests start and then send a signal.
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGHUP} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 	os.Exit(m.Run())
 }
 
