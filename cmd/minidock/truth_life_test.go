@@ -103,6 +103,7 @@ func tracedLives(dir string) []tracedLife {
 }
 
 func TestToldStoryOfEveryVerbIsTrue(t *testing.T) {
+	require.Layers(t, "strace makes an emulated machine take many minutes", "native")
 	require.Needs(t, require.Root, require.Namespaces, require.Overlay, require.Seccomp, require.Strace)
 	w := newWorld(t)
 	dir := t.TempDir()
