@@ -25,6 +25,7 @@ import (
 // a root directory of its own. Beside testscript's own commands they have:
 //
 //	needs NEED…             skip (or fail) where the machine lacks it: root, cgroupv2, cgroupv1, …
+//	natively                leave it out of the VM: nothing in it depends on cgroup v2, and there it takes a minute
 //	probe-image             import the test program as the image "probe"
 //	small-disk MIB          give it a root directory on a disk of this size
 //	exits STATUS CMD…       run a command that must end with this status
@@ -51,7 +52,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"needs": needs, "probe-image": probeImage, "small-disk": smallDisk, "exits": exits, "eventually": eventually,
+			"needs": needs, "natively": natively, "probe-image": probeImage, "small-disk": smallDisk, "exits": exits, "eventually": eventually,
 			"start": start, "says": says, "send": send, "signal": sendSignal, "ends": ends, "json": compareJSON,
 			"terminal": startOnTerminal, "types": types, "resizes": resizes,
 		},
@@ -199,6 +200,13 @@ func needs(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: needs NEED…")
 	}
 	require.Needs(worldOf(ts).t, list...)
+}
+
+func natively(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: natively")
+	}
+	require.Layers(worldOf(ts).t, "nothing in it depends on cgroup v2", "native")
 }
 
 // smallDisk puts the root directory on a tmpfs, which can be filled.
