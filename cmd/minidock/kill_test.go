@@ -145,10 +145,11 @@ func leaves(above string, list []*cli.Command) (verbs []string) {
 // Whoever is killed, at whichever act: the commands that follow tell no lie,
 // take back what is left, give the name back, and touch nothing foreign.
 func TestKilledAtAnyActNothingIsLeft(t *testing.T) {
-	// The lab VM's emulated kernel panicked while this ran there; why is not known yet.
-	require.Layers(t, "an emulated kernel panicked under it", "native")
 	require.Needs(t, require.Root, require.Namespaces, require.Overlay, require.Seccomp)
 	groups, lanes := allGroups(), 2
+	if os.Getenv("MINIDOCK_LAYER") == "vm" {
+		groups, lanes = spread(groups), 1
+	}
 	stages := make([]*killing, lanes)
 	for i := range stages {
 		stages[i] = newKilling(t)
@@ -216,6 +217,8 @@ type group struct {
 	victim  string
 	acts    []moment // when it is undisturbed
 	moments []moment
+	// sample, where not 0, takes one moment alone: this far into the episode, in percent.
+	sample int
 }
 
 func (g *group) String() string { return g.name + ", " + g.victim + " killed" }
@@ -230,6 +233,20 @@ func allGroups() (groups []*group) {
 		}
 	}
 	return groups
+}
+
+// samples is how many kills there are on an emulated machine, where each takes
+// many seconds.
+const samples = 8
+
+// spread takes groups from all over the table.
+func spread(all []*group) (few []*group) {
+	for i := range samples {
+		g := all[i*len(all)/samples]
+		g.sample = (2*i + 1) * 100 / (2 * samples)
+		few = append(few, g)
+	}
+	return few
 }
 
 // alone says whether a moment is not much the same as those around it: while the
@@ -258,5 +275,8 @@ func (g *group) choose(known map[string]bool) {
 	}
 	if len(g.moments) == 0 && len(g.acts) > 0 {
 		g.moments = g.acts[len(g.acts)/2:][:1]
+	}
+	if g.sample > 0 && len(g.moments) > 0 {
+		g.moments = g.moments[len(g.moments)*g.sample/100:][:1]
 	}
 }

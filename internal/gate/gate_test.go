@@ -26,7 +26,6 @@ const patience = 60 * time.Second
 // directory, the acts in it, and what the shell said.
 func gated(t *testing.T, script string, before func(Act)) (dir string, acts []Act, said string) {
 	t.Helper()
-	require.Layers(t, "an emulated kernel panicked while the kill test ran on it", "native")
 	require.Needs(t, require.Linux, require.Root, require.Seccomp)
 	dir = t.TempDir()
 	cmd := exec.Command("/bin/sh", "-c", script)
@@ -160,7 +159,6 @@ func TestTheCommandKnowsNothingOfTheGate(t *testing.T) {
 }
 
 func TestAfterNoMoreTheTreeRunsFreely(t *testing.T) {
-	require.Layers(t, "an emulated kernel panicked while the kill test ran on it", "native")
 	require.Needs(t, require.Linux, require.Root, require.Seccomp)
 	cmd := exec.Command("/bin/sh", "-c", "for i in 1 2 3; do mkdir d$i; done")
 	cmd.Dir = t.TempDir()
@@ -181,7 +179,6 @@ func TestAfterNoMoreTheTreeRunsFreely(t *testing.T) {
 }
 
 func TestASurvivorIsNoticed(t *testing.T) {
-	require.Layers(t, "an emulated kernel panicked while the kill test ran on it", "native")
 	require.Needs(t, require.Linux, require.Root, require.Seccomp)
 	cmd := exec.Command("/bin/sh", "-c", "sleep 300 >/dev/null 2>&1 & echo $!")
 	var out bytes.Buffer
