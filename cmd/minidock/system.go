@@ -35,6 +35,9 @@ func systemCommand() *cli.Command {
 
 // onAll does something to all containers that it concerns, and prints their names.
 func onAll(c *cli.Context, do func(runtime.Layout, func(*runtime.Container)) error) error {
+	if c.NArg() > 0 {
+		return takesNoArguments(c)
+	}
 	layout, err := layoutOf(c)
 	if err != nil {
 		return err
