@@ -39,19 +39,6 @@ func (f NameFiles) Write(ledger *steps.Ledger, dir string) error {
 	return nil
 }
 
-// WriteFiles writes the files of a container without a network.
-func WriteFiles(ledger *steps.Ledger, dir, hostname string) error {
-	host, err := readHostFile(HostResolvConf)
-	if err != nil {
-		return err
-	}
-	files, err := Names{Hostname: hostname, HostResolvConf: host}.Alone()
-	if err != nil {
-		return err
-	}
-	return files.Write(ledger, dir)
-}
-
 func writeFile(ledger *steps.Ledger, path, text, why string) error {
 	return ledger.Do(steps.Step{
 		Kind: "file", Target: path, Lifetime: steps.Kept,

@@ -231,7 +231,10 @@ func (m *monitor) paused(is bool, event string) error {
 func (m *monitor) rename(name string) error {
 	m.changing.Lock()
 	defer m.changing.Unlock()
-	return m.container.rename(m.ledger, name)
+	if err := m.container.rename(m.ledger, name); err != nil || m.resolver == nil {
+		return err
+	}
+	return m.container.introduceEverywhere(m.ledger)
 }
 
 // update changes limits and the restart policy.

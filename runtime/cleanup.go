@@ -10,6 +10,7 @@ import (
 
 	"github.com/minidock/minidock/cgroups"
 	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -48,7 +49,10 @@ func Cleanup(l Layout, dry bool) ([]Leftover, error) {
 	if !dry {
 		errs = append(errs, cgroups.RemoveUnused(l.Instance))
 	}
-	halves, err := images.Open(l.Root).Cleanup(dry)
+	// After the containers: they give their addresses back themselves.
+	halves, err := l.Networks().Cleanup(dry)
+	all, errs = append(all, leftovers("networks", halves)...), append(errs, err)
+	halves, err = images.Open(l.Root).Cleanup(dry)
 	all = append(all, leftovers("images", halves)...)
 	return all, errors.Join(append(errs, err)...)
 }
@@ -64,7 +68,7 @@ func owners(l Layout) ([]string, error) {
 		}
 		for _, e := range entries {
 			id := strings.TrimSuffix(e.Name(), ".jsonl")
-			if !seen[id] && !images.Owns(id) {
+			if !seen[id] && !images.Owns(id) && !netns.Owns(id) {
 				seen[id] = true
 				list = append(list, id)
 			}

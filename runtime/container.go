@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/minidock/minidock/cgroups"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -45,6 +46,7 @@ type Config struct {
 	SecurityOpt []string
 	Ulimits     []Ulimit
 	Limits      cgroups.Limits
+	Network     NetworkConfig
 }
 
 // Live is the state of a container that has been started in this boot.
@@ -62,6 +64,8 @@ type Live struct {
 	// Restarting says that there is no init at the moment: the last one has ended,
 	// and the monitor waits until it is time for the next.
 	Restarting bool
+	// Ports are those of the host that lead to the container.
+	Ports []netns.Publication `json:",omitempty"`
 }
 
 // LastRun is what has to be known of a container's last start after a reboot.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/minidock/minidock/cgroups"
 	"github.com/minidock/minidock/images"
-	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -38,6 +37,7 @@ type draft struct {
 	container *Container
 	ledger    *steps.Ledger
 	held      *lock
+	tell      func(steps.Record)
 }
 
 // draw decides everything about a new container, and makes the one directory
@@ -51,7 +51,7 @@ func draw(l Layout, o Options, tell func(steps.Record)) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &draft{container: c, ledger: ledger}
+	d := &draft{container: c, ledger: ledger, tell: tell}
 	if err := ledger.Do(flockStep(c.run(), true), func() error { return os.MkdirAll(c.run(), 0o700) }); err != nil {
 		return nil, d.finish(err)
 	}
@@ -120,6 +120,9 @@ func (c *Container) configure(o Options) error {
 	}
 	if c.Config.Name == "" {
 		c.Config.Name = freeName(c.layout)
+	}
+	if err := c.Config.decideNetwork(c.layout, o.Network, image.Config.Config); err != nil {
+		return err
 	}
 	if c.Config.Hostname == "" {
 		c.Config.Hostname = short(c.Config.ID)
@@ -198,7 +201,7 @@ func (d *draft) make() error {
 	if err := reserveName(l, d.ledger, c.Config.Name, c.Config.ID); err != nil {
 		return err
 	}
-	if err := netns.WriteFiles(d.ledger, dir, c.Config.Hostname); err != nil {
+	if err := d.joinNetworks(); err != nil {
 		return err
 	}
 	// A container that removes itself has nothing to tell after a power cut.

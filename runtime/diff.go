@@ -226,7 +226,7 @@ func opaquePath(path string) bool {
 // to mount something on, with the image's symbolic links followed.
 func (c *Container) mountPoints() map[string]bool {
 	made := map[string]bool{}
-	for _, m := range mountsOf(c.dir(), &c.Config) {
+	for _, m := range mountsOf(c.layout, &c.Config) {
 		if m.Destination == initPath {
 			continue // Docker names it.
 		}

@@ -55,7 +55,7 @@ func checkDoctorFacts(f doctorFacts) []DoctorCheck {
 	}
 	return append(checks, f.checkUserLimit(), f.checkUserUnprivileged(), f.checkUserAppArmor(),
 		f.checkSubIDs("/etc/subuid"), f.checkSubIDs("/etc/subgid"),
-		f.checkSeccomp(), f.checkNftables(), f.checkTini(), f.checkSpace(), f.checkKVM())
+		f.checkSeccomp(), f.checkNftables(), f.checkForwarding(), f.checkTini(), f.checkSpace(), f.checkKVM())
 }
 
 // asRoot is what to do where everything may be there and was not to be seen.
@@ -332,6 +332,24 @@ func (f doctorFacts) checkNftables() DoctorCheck {
 		return doctorMissing(name, "only root may ask", asRoot)
 	}
 	return doctorMissing(name, "does not answer: "+f.nftables.Error(), "modprobe nf_tables; "+labFix)
+}
+
+// checkForwarding finds chains of others that drop what containers send and get
+// through the host: a packet has to pass every chain of the hook.
+func (f doctorFacts) checkForwarding() DoctorCheck {
+	const name = "forwarding"
+	if len(f.obstacles) == 0 {
+		return doctorOK(name, "no chain of others drops what is passed on")
+	}
+	var chains, fixes []string
+	for _, o := range f.obstacles {
+		chain := o.Chain
+		if o.Owner != "" {
+			chain += " (" + o.Owner + ")"
+		}
+		chains, fixes = append(chains, chain), append(fixes, o.Fix...)
+	}
+	return doctorWarning(name, "dropped by policy in "+strings.Join(chains, ", ")+": no way out of a network, and none to a published port", strings.Join(fixes, "; "))
 }
 
 func (f doctorFacts) checkTini() DoctorCheck {

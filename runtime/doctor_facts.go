@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minidock/minidock/cgroups"
+	"github.com/minidock/minidock/netns"
 )
 
 // doctorFacts is what `minidock doctor` found out about the host.
@@ -42,6 +43,7 @@ type doctorFacts struct {
 	subIDs     map[string][]subIDRange
 	seccomp    error
 	nftables   error
+	obstacles  []netns.Obstacle
 	tini       string
 	kvm        error
 }
@@ -61,6 +63,10 @@ func gatherDoctorFacts(root string) doctorFacts {
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {
 		f.release = unix.ByteSliceToString(name.Release[:])
+	}
+	if f.nftables == nil {
+		// What can't be read stands in nobody's way that we know of.
+		f.obstacles, _ = netns.Open(netns.Place{}).Obstacles()
 	}
 	f.gatherCgroup()
 	f.gatherSpace()

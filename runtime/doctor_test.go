@@ -13,6 +13,7 @@ import (
 
 	"github.com/minidock/minidock/cgroups"
 	"github.com/minidock/minidock/internal/require"
+	"github.com/minidock/minidock/netns"
 )
 
 // soundDoctorFacts are those of a host that lacks nothing.
@@ -78,6 +79,9 @@ func TestEachLackIsToldOnItsOwnLineWithAFix(t *testing.T) {
 		{"small subgid", func(f *doctorFacts) { f.subIDs["/etc/subgid"][0].count = 1000 }, "/etc/subgid", DoctorMissing, "usermod --add-subgids"},
 		{"no seccomp", func(f *doctorFacts) { f.seccomp = unix.EINVAL }, "seccomp", DoctorMissing, "CONFIG_SECCOMP_FILTER"},
 		{"no nftables", func(f *doctorFacts) { f.nftables = unix.EPROTONOSUPPORT }, "nftables", DoctorMissing, "modprobe nf_tables"},
+		{"a firewall that drops", func(f *doctorFacts) {
+			f.obstacles = []netns.Obstacle{{Chain: "ip filter FORWARD", Owner: "Docker", Fix: []string{"iptables -I DOCKER-USER -i minidock0 -j ACCEPT"}}}
+		}, "forwarding", DoctorWarning, "iptables -I DOCKER-USER -i minidock0 -j ACCEPT"},
 		{"nftables for a user", func(f *doctorFacts) { f.nftables, f.euid = unix.EPERM, 7 }, "nftables", DoctorMissing, "sudo"},
 		{"no tini", func(f *doctorFacts) { f.tini = "" }, "tini", DoctorMissing, "apt-get install tini"},
 		{"little space", func(f *doctorFacts) { f.space = 500 << 20 }, "space", DoctorWarning, "--root"},

@@ -14,12 +14,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minidock/minidock/netns"
 )
 
 // Event is one thing that happened to a container, as `events` tells it.
 type Event struct {
 	Time time.Time `json:"time"`
-	// Type is "container" or "image".
+	// Type is "container", "image" or "network".
 	Type   string `json:"type"`
 	Action string `json:"action"`
 	ID     string `json:"id"`
@@ -60,6 +62,14 @@ func (c *Container) emit(action string, attributes map[string]string) {
 // delete. name is what Docker gives for that: the image's name for tag, else its ID.
 func TellImage(l Layout, action, id, name string) {
 	_ = l.events().append(Event{Type: "image", Action: action, ID: id, Attributes: map[string]string{"name": name}})
+}
+
+// emitNetwork appends to the log what happened to a network: create, connect,
+// disconnect or destroy.
+func emitNetwork(l Layout, action string, n netns.Network, attributes map[string]string) {
+	e := Event{Type: "network", Action: action, ID: n.ID, Attributes: map[string]string{"name": n.Name, "type": n.Driver}}
+	maps.Copy(e.Attributes, attributes)
+	_ = l.events().append(e)
 }
 
 // TellRemoval tells what [images.Store.Remove] said that it did to an image.

@@ -75,10 +75,10 @@ type EventFilter map[string][]string
 
 // EventFilters are the names that an [EventFilter] can have: Docker's, for what
 // minidock has.
-var EventFilters = []string{"container", "event", "image", "label", "scope", "type"}
+var EventFilters = []string{"container", "event", "image", "label", "network", "scope", "type"}
 
-// Matches says whether the event passes. As in Docker a container is named by the
-// beginning of its name or ID, and an image with its tag or without.
+// Matches says whether the event passes. As in Docker a container or network is named by
+// the beginning of its name or ID, and an image with its tag or without.
 func (f EventFilter) Matches(e Event) bool {
 	image := e.Attributes["image"]
 	if e.Type == "image" {
@@ -86,6 +86,7 @@ func (f EventFilter) Matches(e Event) bool {
 	}
 	return f.one("type", e.Type) && f.one("scope", "local") && f.action(e.Action) &&
 		(f.begins("container", e.ID) || f.begins("container", e.Attributes["name"])) &&
+		(f.begins("network", e.ID) || f.begins("network", e.Attributes["name"])) &&
 		f.one("image", e.ID, image, withoutTag(image)) && f.labels(e.Attributes)
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"github.com/minidock/minidock/netns"
 )
 
 // The protocol between a command and a container's monitor, over one Unix
@@ -66,6 +68,9 @@ const (
 	opUnpause operation = "unpause"
 	opRename  operation = "rename"
 	opUpdate  operation = "update"
+
+	opConnect    operation = "connect"
+	opDisconnect operation = "disconnect"
 )
 
 // request is the payload of a Request frame; beside Op only what the operation
@@ -93,6 +98,8 @@ type request struct {
 	Timeout *int     `json:"timeout,omitempty"`
 	Name    string   `json:"name,omitempty"`
 	Changes *Changes `json:"changes,omitempty"`
+	// Endpoint is what to connect to, or the network to disconnect from.
+	Endpoint *netns.Endpoint `json:"endpoint,omitempty"`
 }
 
 type startedMessage struct {

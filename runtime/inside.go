@@ -121,14 +121,21 @@ func namespaceFlags(t configs.NamespaceType) (flag, option string) {
 
 func (t *inside) namespaces() {
 	var flags, options []string
+	fork := "clone(CLONE_PARENT|SIGCHLD)"
+	calls := []string{fork}
 	for _, ns := range t.config.Namespaces {
 		flag, option := namespaceFlags(ns.Type)
+		if ns.Path != "" {
+			t.joinNamespace(ns.Path, flag, option, fork)
+			calls = nil
+			continue
+		}
 		flags, options = append(flags, flag), append(options, option)
 	}
 	t.add(steps.Step{
 		Kind: "namespace", Target: strings.Join(flags, "|"),
 		Why:   "Cut a new process off from the host: its own mounts, host name, IPC, processes, network, cgroup root and clocks. Its first child becomes PID 1 in there.",
-		Call:  []string{"clone(CLONE_PARENT|SIGCHLD)", "unshare(" + strings.Join(flags, "|") + ")", "clone(CLONE_PARENT|SIGCHLD)"},
+		Call:  append(calls, "unshare("+strings.Join(flags, "|")+")", fork),
 		Shell: []string{"unshare " + strings.Join(options, " ") + " sh"},
 		See:   "lsns", Man: "namespaces(7), unshare(2), pid_namespaces(7)",
 	})
@@ -142,6 +149,18 @@ func (t *inside) namespaces() {
 	})
 }
 
+// joinNamespace is what comes before the new ones are made: of all namespaces only
+// that of the network can be there already.
+func (t *inside) joinNamespace(file, flag, option, fork string) {
+	t.add(steps.Step{
+		Kind: "namespace", Target: file,
+		Why:   "Step into the network namespace that is there already, with a new process.",
+		Call:  []string{fork, fmt.Sprintf("setns(%q, %s)", file, flag)},
+		Shell: []string{"nsenter " + option + "=" + steps.ShellQuote(file) + " sh"},
+		See:   "ls -i " + steps.ShellQuote(file) + "; readlink /proc/PID/ns/net", Man: "setns(2), network_namespaces(7)",
+	})
+}
+
 func (t *inside) session(why string) {
 	t.add(steps.Step{
 		Kind: "identity", Target: "root in the new namespaces", Why: why,
@@ -152,10 +171,13 @@ func (t *inside) session(why string) {
 }
 
 func (t *inside) loopback() {
+	if len(t.config.Networks) == 0 {
+		return // Whoever made the namespace did it.
+	}
 	t.add(steps.Step{
 		Kind: "link", Target: "lo",
 		Why:   "Bring up the loopback link: a new network namespace has it, but down.",
-		Call:  []string{"sendto(netlink, RTM_NEWLINK lo IFF_UP)"},
+		Call:  []string{`sendto(netlink, RTM_NEWLINK {ifi_index=if_nametoindex("lo"), IFF_UP})`},
 		Shell: []string{"ip link set lo up"},
 		See:   "ip address show lo", Man: "network_namespaces(7), rtnetlink(7)",
 	})

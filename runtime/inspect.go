@@ -35,9 +35,10 @@ type Inspection struct {
 	Config          ContainerConfig
 	// SizeRw is the bytes of the container's own layer, SizeRootFs those of all
 	// that it sees; nil where nobody asked.
-	SizeRw     *int64            `json:",omitempty"`
-	SizeRootFs *int64            `json:",omitempty"`
-	Cgroup     *CgroupInspection `json:",omitempty"`
+	SizeRw          *int64            `json:",omitempty"`
+	SizeRootFs      *int64            `json:",omitempty"`
+	Cgroup          *CgroupInspection `json:",omitempty"`
+	NetworkSettings NetworkSettings
 }
 
 // StateInspection is Docker's State object.
@@ -58,6 +59,12 @@ func (t Timestamp) String() string { return t.Format(time.RFC3339Nano) }
 type HostConfig struct {
 	LogConfig                              LogConfigInspection
 	NetworkMode                            string
+	PortBindings                           map[string][]PortBinding
+	DNS                                    []string `json:"Dns"`
+	DNSOptions                             []string `json:"DnsOptions"`
+	DNSSearch                              []string `json:"DnsSearch"`
+	ExtraHosts                             []string
+	PublishAllPorts                        bool
 	RestartPolicy                          RestartPolicy
 	AutoRemove, Privileged, ReadonlyRootfs bool
 	Init                                   *bool `json:",omitempty"`
@@ -89,14 +96,16 @@ type GraphDriver struct {
 
 // ContainerConfig is Docker's Config object.
 type ContainerConfig struct {
-	Hostname, User, Image, WorkingDir string
-	AttachStdin, AttachStdout         bool
-	AttachStderr, OpenStdin, Tty      bool
-	StdinOnce                         bool
-	Env, Cmd                          []string
-	Labels                            map[string]string
-	StopSignal                        string `json:",omitempty"`
-	StopTimeout                       *int   `json:",omitempty"`
+	Hostname, Domainname         string
+	User, Image, WorkingDir      string
+	ExposedPorts                 map[string]struct{} `json:",omitempty"`
+	AttachStdin, AttachStdout    bool
+	AttachStderr, OpenStdin, Tty bool
+	StdinOnce                    bool
+	Env, Cmd                     []string
+	Labels                       map[string]string
+	StopSignal                   string `json:",omitempty"`
+	StopTimeout                  *int   `json:",omitempty"`
 }
 
 // CgroupInspection shows the container's group and its counters: live while it
@@ -137,7 +146,7 @@ func Inspect(c *Container) (Inspection, error) {
 			"WorkDir": filepath.Join(dir, "work"), "MergedDir": filepath.Join(dir, "merged"),
 		}},
 		Config: ContainerConfig{
-			Hostname: cfg.Hostname, User: cfg.User, Image: cfg.Image, WorkingDir: cfg.Workdir,
+			Hostname: cfg.Hostname, Domainname: cfg.Network.Domainname, ExposedPorts: cfg.Network.exposed(), User: cfg.User, Image: cfg.Image, WorkingDir: cfg.Workdir,
 			AttachStdin: cfg.Interactive, AttachStdout: true, AttachStderr: true,
 			OpenStdin: cfg.Interactive, StdinOnce: cfg.StdinOnce, Tty: cfg.Tty,
 			Env: cfg.Env, Cmd: cfg.Args, Labels: cfg.Labels,
@@ -148,7 +157,10 @@ func Inspect(c *Container) (Inspection, error) {
 		i.RestartCount = c.Last.RestartCount
 	}
 	var err error
-	i.Cgroup, err = c.counters()
+	if i.Cgroup, err = c.counters(); err != nil {
+		return i, err
+	}
+	i.NetworkSettings, err = c.networkSettings()
 	return i, err
 }
 
@@ -176,13 +188,14 @@ func (c *Container) state() StateInspection {
 func hostConfigOf(c Config) HostConfig {
 	h := HostConfig{
 		LogConfig: c.Log.inspect(), RestartPolicy: c.Restart.inspect(),
-		NetworkMode: c.NetworkMode(), AutoRemove: c.AutoRemove, Privileged: c.Privileged, ReadonlyRootfs: c.ReadOnly,
+		NetworkMode: c.Network.Mode, AutoRemove: c.AutoRemove, Privileged: c.Privileged, ReadonlyRootfs: c.ReadOnly,
 		CapAdd: c.CapAdd, CapDrop: c.CapDrop, SecurityOpt: c.SecurityOpt, Ulimits: c.Ulimits,
 		MaskedPaths: maskedPaths(), ReadonlyPaths: readonlyPaths(),
 		NanoCpus: c.Limits.NanoCPUs, CPUShares: c.Limits.CPUShares, CPUPeriod: c.Limits.CPUPeriod, CPUQuota: c.Limits.CPUQuota,
 		CpusetCpus: c.Limits.CpusetCpus, Memory: c.Limits.Memory, MemoryReservation: c.Limits.MemoryReservation,
 		MemorySwap: c.Limits.MemorySwap, MemoryHigh: c.Limits.MemoryHigh, ShmSize: shmSize,
 	}
+	h.showNetwork(c.Network)
 	if c.Init {
 		h.Init = &c.Init
 	}
@@ -194,9 +207,6 @@ func hostConfigOf(c Config) HostConfig {
 	}
 	return h
 }
-
-// NetworkMode is the network that the container has: none, until there are others.
-func (Config) NetworkMode() string { return "none" }
 
 // inspect names the driver and the policy that nothing said stands for.
 func (l LogConfig) inspect() LogConfigInspection {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"path/filepath"
 
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -69,3 +70,13 @@ func (l Layout) Ledger(id string) steps.Paths {
 
 // CgroupPath is the container's group below the cgroup mount point.
 func (l Layout) CgroupPath(id string) string { return "/" + l.Instance + "/" + id }
+
+// Networks names a store for the networks of this root.
+func (l Layout) Networks() *netns.Store { return netns.Open(l.place()) }
+
+func (l Layout) place() netns.Place {
+	return netns.Place{Root: l.Root, Run: l.Run, Instance: l.Instance}
+}
+
+// NetworkNamespace is the file that names a container's network namespace.
+func (l Layout) NetworkNamespace(id string) string { return filepath.Join(l.Run, "netns", id) }

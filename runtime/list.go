@@ -129,6 +129,7 @@ func settle(c *Container) (*Container, error) {
 			return nil, err
 		}
 		c.emit("die", map[string]string{"exitCode": strconv.Itoa(unknownStatus)})
+		c.tellDisconnected()
 	}
 	if err := withLedger(c, nil, retire); err != nil {
 		return nil, err

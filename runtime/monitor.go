@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minidock/minidock/cgroups"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -43,6 +44,10 @@ type monitor struct {
 	process *libcontainer.Process
 	stdio   *stdio
 	log     *logWriter
+	// resolver, ports and published are nil for one without a network of its own.
+	resolver  *resolver
+	ports     heldPorts
+	published []netns.Publication
 
 	// entering is held for reading while a process joins the container.
 	entering sync.RWMutex
@@ -298,6 +303,8 @@ func (m *monitor) end(again bool) error {
 	if m.log != nil {
 		_ = m.log.close(durable(!m.container.Config.AutoRemove))
 	}
+	_ = m.leaveNetwork() // Sockets that are gone at the latest with this process.
+	m.container.tellDisconnected()
 	if !again {
 		return retire(m.container, m.ledger)
 	}

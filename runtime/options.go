@@ -34,6 +34,7 @@ type Options struct {
 	SecurityOpt []string
 	Ulimits     []Ulimit
 	Limits      cgroups.Limits
+	Network     NetworkConfig
 }
 
 // Ulimit is one resource limit of the container's first process, inherited by

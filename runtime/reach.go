@@ -80,7 +80,7 @@ func newStandIn(c *Container, held *lock) (*monitor, error) {
 		return nil, notRunning(now)
 	}
 	m := newMonitor(c.layout, held)
-	m.container, m.phase = now, running
+	m.container, m.phase, m.published = now, running, now.Live.Ports
 	if m.host, err = cgroups.Probe(); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,9 +19,10 @@ func Remove(l Layout, ref string, force bool, tell func(steps.Record)) error {
 	if err != nil {
 		return err
 	}
-	if c.Started() && !force {
+	// Once: what runs now may have ended at the next look.
+	if status := c.Status(); isStarted(status) && !force {
 		return &steps.Fault{
-			Msg:  fmt.Sprintf("cannot remove container %q: container is %s: %s", "/"+c.Config.Name, c.Status(), beforeRemoving(c)),
+			Msg:  fmt.Sprintf("cannot remove container %q: container is %s: %s", "/"+c.Config.Name, status, beforeRemoving(status)),
 			Hint: "Use `minidock rm -f " + c.Config.Name + "`.",
 		}
 	}
@@ -35,9 +37,13 @@ func Remove(l Layout, ref string, force bool, tell func(steps.Record)) error {
 	return errors.Join(c.tellLock(held, tell), withLedger(c, tell, remove), cgroups.RemoveUnused(l.Instance))
 }
 
+func isStarted(status string) bool {
+	return slices.Contains([]string{"running", "paused", "restarting"}, status)
+}
+
 // beforeRemoving is Docker's advice for each state.
-func beforeRemoving(c *Container) string {
-	if c.Status() == "paused" {
+func beforeRemoving(status string) string {
+	if status == "paused" {
 		return "unpause and then stop the container before removing or force remove"
 	}
 	return "stop the container before removing or force remove"

@@ -8,12 +8,13 @@ import (
 
 	"github.com/minidock/minidock/cgroups"
 	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/steps"
 )
 
 // Undos collects every leaf's way of taking its objects back.
 func Undos() steps.Undos {
-	return steps.Merge(images.Undos(), cgroups.Undos(), steps.Undos{kindName: undoName, "fifo": undoFile})
+	return steps.Merge(images.Undos(), cgroups.Undos(), netns.Undos(), steps.Undos{kindName: undoName, "fifo": undoFile})
 }
 
 func undoFile(path string) error {

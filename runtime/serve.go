@@ -105,6 +105,8 @@ func (m *monitor) fulfil(asked request) error {
 		return m.rename(asked.Name)
 	case opUpdate:
 		return m.update(*asked.Changes)
+	case opConnect, opDisconnect:
+		return m.changeNetworks(asked)
 	}
 	return fmt.Errorf("unknown request %q", asked.Op)
 }

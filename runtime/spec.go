@@ -21,8 +21,9 @@ const initPath = "/sbin/docker-init"
 
 // Spec writes a container as an OCI runtime specification: Docker's defaults,
 // changed by what the user asked for. Its root file system is the container's
-// directory "merged", in which the user is looked up: it has to be there.
-func Spec(l Layout, c *Config) (*specs.Spec, error) {
+// directory "merged", in which the user is looked up: it has to be there. network
+// is the file of the network namespace to join; "" makes a new one.
+func Spec(l Layout, c *Config, network string) (*specs.Spec, error) {
 	caps, err := capabilitiesOf(c.CapAdd, c.CapDrop, c.Privileged)
 	if err != nil {
 		return nil, err
@@ -37,17 +38,14 @@ func Spec(l Layout, c *Config) (*specs.Spec, error) {
 		Root:     &specs.Root{Path: filepath.Join(dir, "merged"), Readonly: c.ReadOnly},
 		Hostname: c.Hostname,
 		Process:  process,
-		Mounts:   mountsOf(dir, c),
+		Mounts:   mountsOf(l, c),
 		Linux: &specs.Linux{
-			Namespaces:    namespaces(),
+			Namespaces:    namespaces(c.Network.Mode, network),
 			CgroupsPath:   l.CgroupPath(c.ID),
 			MaskedPaths:   maskedPaths(),
 			ReadonlyPaths: readonlyPaths(),
 			Resources:     &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}},
-			Sysctl: map[string]string{
-				"net.ipv4.ip_unprivileged_port_start": "0",
-				"net.ipv4.ping_group_range":           "0 2147483647",
-			},
+			Sysctl:        sysctls(c.Network),
 		},
 	}
 	if c.Privileged {
@@ -57,16 +55,33 @@ func Spec(l Layout, c *Config) (*specs.Spec, error) {
 	return spec, err
 }
 
+// sysctls are those that Docker sets: the NIS domain name, and in a network namespace
+// that is the container's own, that any user may bind any port and send an echo
+// request (kernel, admin-guide/sysctl/kernel.rst, networking/ip-sysctl.rst).
+func sysctls(n NetworkConfig) map[string]string {
+	all := map[string]string{}
+	if n.Domainname != "" {
+		all["kernel.domainname"] = n.Domainname
+	}
+	if _, shares := n.shares(); !shares && n.Mode != netns.Host {
+		all["net.ipv4.ip_unprivileged_port_start"], all["net.ipv4.ping_group_range"] = "0", "0 2147483647"
+	}
+	return all
+}
+
 // namespaces lists what the container does not share with the host: all but the
-// user namespace (namespaces(7)). A private time namespace where the kernel has it.
-func namespaces() []specs.LinuxNamespace {
+// user namespace (namespaces(7)), and but the network with the mode host. A private
+// time namespace where the kernel has it.
+func namespaces(mode, network string) []specs.LinuxNamespace {
 	list := []specs.LinuxNamespace{
 		{Type: specs.MountNamespace},
 		{Type: specs.UTSNamespace},
 		{Type: specs.IPCNamespace},
 		{Type: specs.PIDNamespace},
-		{Type: specs.NetworkNamespace},
 		{Type: specs.CgroupNamespace},
+	}
+	if mode != netns.Host {
+		list = slices.Insert(list, 4, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: network})
 	}
 	if _, err := os.Stat("/proc/self/ns/time"); err == nil {
 		list = append(list, specs.LinuxNamespace{Type: specs.TimeNamespace})
@@ -108,7 +123,7 @@ func rlimit(v int64) uint64 { return uint64(v) }
 const shmSize = 64 << 20
 
 // mountsOf lists the file systems that Docker gives every container, in its order.
-func mountsOf(dir string, c *Config) []specs.Mount {
+func mountsOf(l Layout, c *Config) []specs.Mount {
 	mounts := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
@@ -120,7 +135,7 @@ func mountsOf(dir string, c *Config) []specs.Mount {
 	}
 	files := netns.Files()
 	for _, name := range []string{"resolv.conf", "hostname", "hosts"} {
-		mounts = append(mounts, bind(filepath.Join(dir, name), files[name]))
+		mounts = append(mounts, bind(filepath.Join(l.Container(c.namesOf()), name), files[name]))
 	}
 	if c.Init {
 		mounts = append(mounts, bind(tiniPath(), initPath, "ro"))

@@ -27,7 +27,7 @@ func testSpec(t *testing.T, change func(*Config)) *specs.Spec {
 	if err := os.WriteFile(filepath.Join(etc, "passwd"), []byte("root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	spec, err := Spec(l, c)
+	spec, err := Spec(l, c, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,8 +20,8 @@ import (
 )
 
 // start leads the container from a directory to a running process. The order is
-// the lesson: streams, root file system, control group, namespaces, limits, and
-// only then the program.
+// the lesson: streams, root file system, control group, network, the other
+// namespaces, limits, and only then the program.
 func (m *monitor) start() (err error) {
 	c := m.container
 	if m.log, err = openLog(c); err != nil {
@@ -52,14 +52,21 @@ func (m *monitor) start() (err error) {
 	if err := m.makeGroup(); err != nil {
 		return err
 	}
+	network, err := m.makeNetwork()
+	if err != nil {
+		return err
+	}
 	// Init builds its world and then waits, so that no limit slows it down.
-	if err := m.startInit(); err != nil {
+	if err := m.startInit(network); err != nil {
 		return err
 	}
 	if m.group != nil {
 		if err := m.group.Apply(m.ledger, c.Config.Limits); err != nil {
 			return m.abort(err)
 		}
+	}
+	if err := m.announce(m.container.Config.Network.Endpoints...); err != nil {
+		return m.abort(err)
 	}
 	return m.execProgram()
 }
@@ -82,8 +89,8 @@ func (m *monitor) makeGroup() (err error) {
 
 // startInit has libcontainer make the namespaces and everything in them. What
 // its init will do is told first, from the very configuration that it is given.
-func (m *monitor) startInit() error {
-	spec, err := Spec(m.layout, &m.container.Config)
+func (m *monitor) startInit(network string) error {
+	spec, err := Spec(m.layout, &m.container.Config, network)
 	if err != nil {
 		return err
 	}
@@ -153,7 +160,7 @@ func (m *monitor) execProgram() error {
 		return m.abort(err)
 	}
 	c := m.container
-	c.Live = &Live{Pid: pid, PidStart: start, Monitor: os.Getpid(), MonitorStart: m.born, StartedAt: time.Now().UTC()}
+	c.Live = &Live{Pid: pid, PidStart: start, Monitor: os.Getpid(), MonitorStart: m.born, StartedAt: time.Now().UTC(), Ports: m.published}
 	if err := errors.Join(m.saveLive(), m.noteStart()); err != nil {
 		return m.abort(err)
 	}

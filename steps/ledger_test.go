@@ -353,3 +353,17 @@ func TestTakeBackUndoesOneObjectBeforeItsTurn(t *testing.T) {
 		t.Errorf("undone in the end (-want +got):\n%s", diff)
 	}
 }
+
+func TestTakeBackMarksEachStepThatMadeTheObject(t *testing.T) {
+	l := open(t, paths(t), nil)
+	for range 2 {
+		if err := l.Do(Step{Kind: "file", Target: "/x"}, func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	times := 0
+	undos := Undos{"file": func(string) error { times++; return nil }}
+	if err := l.TakeBack(undos, "file", "/x"); err != nil || times != 1 || len(l.Pending(undos, Boot)) != 0 {
+		t.Errorf("undone %d times, %v; pending: %v", times, err, l.Pending(undos, Boot))
+	}
+}

@@ -65,16 +65,20 @@ func (l *Ledger) Pending(undos Undos, lifetimes ...Lifetime) []Record {
 	return pending
 }
 
-// TakeBack takes one object back before its turn, and marks its step.
+// TakeBack takes one object back before its turn, and marks its steps: what was made
+// again under the same name is the same object.
 func (l *Ledger) TakeBack(undos Undos, kind Kind, target string) error {
+	var made []int
 	for _, r := range l.Pending(undos, Boot, Kept) {
-		if r.Kind != kind || r.Target != target {
-			continue
+		if r.Kind == kind && r.Target == target {
+			made = append(made, r.N)
 		}
-		if err := undos[kind](target); err != nil {
-			return fmt.Errorf("undo %s %s: %w", kind, target, err)
-		}
-		return l.mark([]int{r.N}, line{Undone: true})
 	}
-	return nil
+	if len(made) == 0 {
+		return nil
+	}
+	if err := undos[kind](target); err != nil {
+		return fmt.Errorf("undo %s %s: %w", kind, target, err)
+	}
+	return l.mark(made, line{Undone: true})
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minidock/minidock/cgroups"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/runtime"
 )
 
@@ -83,7 +84,7 @@ func (s *stage) env() []string { return append(os.Environ(), "MINIDOCK_ROOT="+s.
 // bundle makes a container without starting it, fills in the files that minidock
 // would have mounted, and writes down what it would have started.
 func (s *stage) bundle(ctx context.Context) error {
-	c, err := runtime.Create(s.layout, runtime.Options{Image: "busybox", Command: []string{"true"}, Name: "bundle"}, nil, nil)
+	c, err := runtime.Create(s.layout, runtime.Options{Image: "busybox", Command: []string{"true"}, Name: "bundle", Network: runtime.NetworkConfig{Mode: netns.None}}, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func (s *stage) bundle(ctx context.Context) error {
 	if out, err := exec.CommandContext(ctx, "cp", "-a", c.Config.Layers[0], s.rootfs).CombinedOutput(); err != nil {
 		return fmt.Errorf("copy the image: %w: %s", err, out)
 	}
-	s.spec, err = runtime.Spec(s.layout, &c.Config)
+	s.spec, err = runtime.Spec(s.layout, &c.Config, "")
 	return err
 }
 

@@ -108,14 +108,19 @@ func flagTables(t *testing.T) map[string]map[string]string {
 	return all
 }
 
-// longFlags are the long names of a verb's flags.
+// longFlags are the long names of a verb's flags; the verb may be one of a group's,
+// as "network create".
 func longFlags(verb string) []string {
-	i := slices.IndexFunc(commands(), func(c *cli.Command) bool { return c.Name == verb })
-	if i < 0 {
-		return nil
+	level, flags := commands(), []cli.Flag(nil)
+	for word := range strings.FieldsSeq(verb) {
+		i := slices.IndexFunc(level, func(c *cli.Command) bool { return c.Name == word })
+		if i < 0 {
+			return nil
+		}
+		level, flags = level[i].Subcommands, level[i].Flags
 	}
 	var names []string
-	for _, f := range commands()[i].Flags {
+	for _, f := range flags {
 		names = append(names, f.Names()[0])
 	}
 	return names
@@ -125,7 +130,7 @@ func longFlags(verb string) []string {
 // or its own, what it lacks "not yet".
 func TestDockerCompatTablesTellOfEveryFlag(t *testing.T) {
 	tables := flagTables(t)
-	for _, verb := range []string{"run", "exec", "logs", "ps", "stats"} {
+	for _, verb := range []string{"run", "exec", "logs", "ps", "stats", "network create", "network connect", "network disconnect", "network ls"} {
 		rows, have := tables[verb], longFlags(verb)
 		if len(rows) == 0 {
 			t.Errorf("no table of docker %s", verb)
@@ -153,7 +158,7 @@ func TestDockerCompatTablesHaveEveryFlagOfDocker(t *testing.T) {
 	}
 	flag := regexp.MustCompile(`(?m)^ +(?:-[a-zA-Z], )?--([a-z0-9-]+)`)
 	for verb, rows := range flagTables(t) {
-		help, err := exec.Command(engine, verb, "--help").Output()
+		help, err := exec.Command(engine, append(strings.Fields(verb), "--help")...).Output()
 		if err != nil {
 			t.Fatal(err)
 		}

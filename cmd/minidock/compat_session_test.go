@@ -107,6 +107,7 @@ var unsaid = []struct {
 	{regexp.MustCompile(`^time="TIME" level=error msg="error waiting for container: .*`), ""},
 	{regexp.MustCompile(`^(docker|minidock): `), ""},
 	{regexp.MustCompile(`Error response from daemon: |^Error: |^Error response: `), ""},
+	{regexp.MustCompile(`(failed to set up container networking: )?driver failed programming external connectivity on endpoint \S+ \(ID\): `), ""},
 	{regexp.MustCompile(`(failed to create (shim )?task|OCI runtime (create|exec) failed|runc (create|exec) failed|exec failed|unable to start container process): `), ""},
 	{regexp.MustCompile(`: unknown\.?$`), ""},
 	{regexp.MustCompile(`\.$`), ""},

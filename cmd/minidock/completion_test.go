@@ -53,7 +53,8 @@ func TestCompletionKnowsTheCommandLine(t *testing.T) {
 		"rm web --fo":                    "--force",
 		"rm -- --fo":                     "",
 		"image import ":                  askFiles,
-		"inspect --type ":                "container image",
+		"inspect --type ":                "container image network",
+		"run --network ":                 "bridge host none",
 		"ps -f status=re":                "status=restarting status=removing",
 		"ps --filter=status=re":          "--filter=status=restarting --filter=status=removing",
 		"container ls -f na":             "name=",
@@ -138,7 +139,7 @@ func TestCompletionKnowsContainersAndImages(t *testing.T) {
 	words := map[string]string{
 		"stop": "web", "exec": "web", "attach": "web", "pause": "web", "kill": "web", "unpause": "", "start": "job", "rm": "job",
 		"logs": "web job", "container logs": "web job", "container inspect": "web job", "cp": "web: job: " + askFiles,
-		"inspect": "web job probe team/app:1.0", "image rm": "probe team/app:1.0", "create": "probe team/app:1.0",
+		"inspect": "web job probe team/app:1.0 bridge host none", "image rm": "probe team/app:1.0", "create": "probe team/app:1.0",
 	}
 	for verb, want := range words {
 		q := question{verb: verb, given: map[string]string{}}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/runtime"
 )
 
@@ -50,11 +51,23 @@ func argumentRules() map[string]argumentRule {
 		"run": {imageNames, 1}, "create": {imageNames, 1},
 		"images": {imageNames, 1}, "image ls": {imageNames, 1}, "image inspect": {imageNames, 0},
 		"rmi": {imageNames, 0}, "image rm": {imageNames, 0}, "image import": {importSources, 2},
+		"network explain": {networkNames, 1}, "network trace": {traceEnds, 2},
+		"network inspect": {networkNames, 0}, "network rm": {customNetworks, 0},
+		"network connect": {networkThenContainer, 2}, "network disconnect": {networkThenContainer, 2},
 	}
 }
 
 func runningNames(q *question) []suggestion {
 	return q.containers(func(c *runtime.Container) bool { return c.Started() })
+}
+
+// traceEnds are the containers that run, and as a beginning the host.
+func traceEnds(q *question) []suggestion {
+	all := runningNames(q)
+	if len(q.arguments) == 0 {
+		all = append(all, suggestion{"host", "the host itself"})
+	}
+	return all
 }
 
 func pausedNames(q *question) []suggestion {
@@ -80,11 +93,13 @@ func removableNames(q *question) []suggestion {
 // objectNames are what inspect finds.
 func objectNames(q *question) (all []suggestion) {
 	kind := q.given["type"]
-	if kind != "image" {
-		all = containerNames(q)
-	}
-	if kind != "container" {
-		all = append(all, imageNames(q)...)
+	for _, k := range []struct {
+		kind string
+		list wordList
+	}{{"container", containerNames}, {"image", imageNames}, {"network", networkNames}} {
+		if kind == "" || kind == k.kind {
+			all = append(all, k.list(q)...)
+		}
 	}
 	return all
 }
@@ -134,6 +149,45 @@ func imageNames(q *question) (all []suggestion) {
 	return all
 }
 
+func networkNames(q *question) []suggestion {
+	return q.networks(func(netns.Network) bool { return true })
+}
+
+// networkModes are what --network can be set to.
+func (q *question) networkModes() []suggestion {
+	return append(networkNames(q), prefixed(sharedNamespace, runningNames(q))...)
+}
+
+// networkThenContainer are the two arguments of connect and disconnect.
+func networkThenContainer(q *question) []suggestion {
+	if len(q.arguments) == 0 {
+		return networkNames(q)
+	}
+	return containerNames(q)
+}
+
+// customNetworks are those that can be removed.
+func customNetworks(q *question) []suggestion {
+	return q.networks(func(n netns.Network) bool { return !netns.Predefined(n.Name) })
+}
+
+func (q *question) networks(wanted func(netns.Network) bool) (all []suggestion) {
+	layout, err := q.layout()
+	if err != nil {
+		return nil
+	}
+	list, _ := layout.Networks().List()
+	for _, n := range list {
+		if text := n.Driver; wanted(n) {
+			if n.Subnet.IsValid() {
+				text += ", " + n.Subnet.String()
+			}
+			all = append(all, suggestion{n.Name, text})
+		}
+	}
+	return all
+}
+
 // layout is that of --root, or of the environment, as for any command.
 func (q *question) layout() (runtime.Layout, error) {
 	root, given := q.given["root"]
@@ -148,6 +202,10 @@ func (q *question) values(f cli.Flag) []suggestion {
 	switch name := f.Names()[0]; name {
 	case "root", "env-file", "cidfile", "label-file":
 		return []suggestion{{word: askFiles}}
+	case "driver":
+		return plainWords("bridge")
+	case "opt":
+		return plainWords(netns.BridgeNameOption + "=")
 	case "restart":
 		return plainWords("no", "on-failure", "always", "unless-stopped")
 	case "log-driver":
@@ -155,7 +213,9 @@ func (q *question) values(f cli.Flag) []suggestion {
 	case "log-opt":
 		return plainWords("max-size=", "max-file=")
 	case "type":
-		return plainWords("container", "image")
+		return plainWords("container", "image", "network")
+	case "network":
+		return q.networkModes()
 	case "format":
 		return plainWords("json", "table")
 	case "security-opt":
@@ -177,12 +237,15 @@ func plainWords(list ...string) (all []suggestion) {
 	return all
 }
 
-// filterWords knows the filters of ps alone.
+// filterWords knows the filters of ps and of network ls.
 func (q *question) filterWords() []suggestion {
+	if q.verb == "network ls" {
+		return plainWords("dangling=true", "driver=", "id=", "label=", "name=", "scope=local", "type=builtin", "type=custom")
+	}
 	if q.verb != "ps" && q.verb != "container ls" {
 		return nil
 	}
-	all := plainWords("ancestor=", "before=", "exited=", "id=", "label=", "name=", "since=")
+	all := plainWords("ancestor=", "before=", "exited=", "expose=", "id=", "label=", "name=", "network=", "publish=", "since=")
 	for _, state := range containerStates() {
 		all = append(all, suggestion{word: "status=" + state})
 	}

@@ -24,6 +24,9 @@ import (
 type demo struct {
 	name, usage string
 	scenes      func(demoSettings) []scene
+	// acts, where not nil, are played instead: things that are done one after
+	// another with several containers.
+	acts func(demoSettings) []demoAct
 }
 
 // baseImage is what scripts/base-image makes.
@@ -37,14 +40,15 @@ type demoSettings struct {
 
 func demos() []demo {
 	return []demo{
-		{"cpu", "Watch the kernel stop a container that has used up its CPU time", cpuScenes},
-		{"memory", "Watch the kernel kill what grows beyond its memory limit", memoryScenes},
-		{"pids", "Watch a fork bomb that can't spread", pidsScenes},
+		{name: "cpu", usage: "Watch the kernel stop a container that has used up its CPU time", scenes: cpuScenes},
+		{name: "memory", usage: "Watch the kernel kill what grows beyond its memory limit", scenes: memoryScenes},
+		{name: "pids", usage: "Watch a fork bomb that can't spread", scenes: pidsScenes},
+		{name: "network", usage: "Watch who can talk to whom, and names that come and go", acts: networkActs},
 	}
 }
 
 func demoCommand() *cli.Command {
-	parent := &cli.Command{Name: "demo", Usage: "Watch the limits of containers at work", Action: listDemos}
+	parent := &cli.Command{Name: "demo", Usage: "Watch the limits and networks of containers at work", Action: listDemos}
 	for _, d := range demos() {
 		parent.Subcommands = append(parent.Subcommands, playCommand(d.name, d.usage, []demo{d}))
 	}
@@ -123,7 +127,8 @@ func settingsOf(c *cli.Context) (demoSettings, error) {
 // played is a demo that was run, as --format json gives it.
 type played struct {
 	Demo   string        `json:"demo"`
-	Scenes []playedScene `json:"scenes"`
+	Scenes []playedScene `json:"scenes,omitempty"`
+	Acts   []playedAct   `json:"acts,omitempty"`
 }
 
 func printFigures(out *os.File, list []played) error {
@@ -139,16 +144,30 @@ func printFigures(out *os.File, list []played) error {
 // unshown makes a demo fail that could not show what it is for.
 func unshown(list []played) error {
 	for _, d := range list {
-		for _, a := range d.Scenes {
-			if !a.Shown {
-				return &steps.Fault{
-					Msg:  fmt.Sprintf("the demo %s did not show what it should: %s", d.Demo, a.Verdict),
-					Hint: "A very busy machine can be the reason: try again; or check the host with `minidock doctor`.",
-				}
+		failed := d.failed()
+		if len(failed) > 0 {
+			return &steps.Fault{
+				Msg:  fmt.Sprintf("the demo %s did not show what it should: %s", d.Demo, failed[0]),
+				Hint: "A very busy machine can be the reason: try again; or check the host with `minidock doctor`.",
 			}
 		}
 	}
 	return nil
+}
+
+// failed are the verdicts of what was not shown.
+func (d played) failed() (verdicts []string) {
+	for _, s := range d.Scenes {
+		if !s.Shown {
+			verdicts = append(verdicts, s.Verdict)
+		}
+	}
+	for _, a := range d.Acts {
+		if !a.Shown {
+			verdicts = append(verdicts, a.Verdict)
+		}
+	}
+	return verdicts
 }
 
 // interrupted ends a demo whose user has seen enough. Docker's, and a shell's,
@@ -184,6 +203,9 @@ func (p *player) playAll(list []demo, settings demoSettings) ([]played, error) {
 // playOne looks whether a demo can be run at all before it says a word.
 func (p *player) playOne(ctx context.Context, d demo, settings demoSettings) (played, error) {
 	done := played{Demo: d.name}
+	if d.acts != nil {
+		return p.playActs(ctx, done, d.acts(settings), settings)
+	}
 	scenes := d.scenes(settings)
 	for _, s := range scenes {
 		if err := p.check(s); err != nil {
@@ -210,19 +232,13 @@ func (p *player) check(s scene) error {
 	}
 	err = runtime.CanRun(p.layout, options)
 	if errors.Is(err, images.ErrNoImage) && s.image == baseImage {
-		return &steps.Fault{
-			Msg:  err.Error(),
-			Hint: "Make it from this machine's busybox: `make demo` does, or scripts/base-image.", Err: err,
-		}
+		return missingBaseImage(err)
 	}
 	if err != nil {
 		return err
 	}
 	if _, err := runtime.Find(p.layout, options.Name); err == nil {
-		return &steps.Fault{
-			Msg:  fmt.Sprintf("there is a container %s already", options.Name),
-			Hint: "If it is not another demo under way, remove it: minidock rm -f " + options.Name,
-		}
+		return thereAlready("container", options.Name, "minidock rm -f "+options.Name)
 	}
 	return nil
 }

@@ -22,7 +22,9 @@ import (
 func allScenes() []scene {
 	var all []scene
 	for _, d := range demos() {
-		all = append(all, d.scenes(demoSettings{image: baseImage, seconds: 6})...)
+		if d.scenes != nil {
+			all = append(all, d.scenes(demoSettings{image: baseImage, seconds: 6})...)
+		}
 	}
 	return all
 }
@@ -262,13 +264,66 @@ func TestCounterLinesFitIn80Columns(t *testing.T) {
 }
 
 func TestADemoThatShowsNothingFails(t *testing.T) {
-	good, poor := played{"pids", []playedScene{{Shown: true}}}, played{"cpu", []playedScene{{Shown: true}, {Verdict: "It slept."}}}
+	good, poor := played{Demo: "pids", Scenes: []playedScene{{Shown: true}}}, played{Demo: "cpu", Scenes: []playedScene{{Shown: true}, {Verdict: "It slept."}}}
 	if err := unshown([]played{good}); err != nil {
 		t.Error(err)
 	}
 	err := unshown([]played{good, poor})
 	if err == nil || !strings.Contains(err.Error(), "cpu") || !strings.Contains(err.Error(), "It slept.") || steps.HintOf(err) == "" {
 		t.Errorf("%v", err)
+	}
+	wall := played{Demo: "network", Acts: []playedAct{{Shown: true}, {Verdict: "It got through."}}}
+	if err := unshown([]played{good, wall}); err == nil || !strings.Contains(err.Error(), "It got through.") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestActsAnnounceThemselvesIn2To5LinesOf80Columns(t *testing.T) {
+	acts := networkActs(demoSettings{image: baseImage})
+	for _, a := range acts {
+		if lines := wrapText(a.why, proseWidth); len(lines) < 2 || len(lines) > 5 {
+			t.Errorf("%q: %d lines", a.heading, len(lines))
+		}
+		for _, args := range a.commands {
+			for _, l := range append(wrapCommand("minidock "+quoteAll(args), proseWidth-2), a.heading) {
+				if n := utf8.RuneCountInString(l); n > proseWidth-2 {
+					t.Errorf("%d columns: %s", n, l)
+				}
+			}
+		}
+	}
+	if len(acts) < 7 {
+		t.Errorf("only %d acts", len(acts))
+	}
+}
+
+// A shell that is given a shown command reads what is run.
+func TestAShownCommandIsWhatIsRun(t *testing.T) {
+	args := []string{"run", "--name", "a", "--network", "front", "--network", "back", "busybox", "sh", "-c", "it's; all"}
+	script := `minidock() { for word; do printf '%s\0' "$word"; done; }` + "\n" + strings.Join(wrapCommand("minidock "+quoteAll(args), 30), "\n")
+	out, err := exec.Command("sh", "-c", script).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(args, strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What an act makes is known by its command, so that it is taken away.
+func TestAStageRemembersWhatItMakes(t *testing.T) {
+	s := &stage{}
+	for _, a := range networkActs(demoSettings{image: baseImage}) {
+		for _, args := range a.commands {
+			s.remember(args)
+		}
+	}
+	s.remember([]string{"network", "connect", "x", "y"})
+	if diff := cmp.Diff([]string{webContainer, apiContainer, dbContainer}, s.containers); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{frontNetwork, backNetwork}, s.networks); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -92,7 +92,7 @@ func (t *teller) tell(r steps.Record) {
 	case steps.Undone:
 		t.introduce(r)
 		fmt.Fprintf(t.w, "%s %s %s\n", t.bold(fmt.Sprintf("<- %d. take back", r.N)), r.Kind, t.shorten(r.Target))
-		t.lines("$", r.Undo)
+		t.shell(r.Undo)
 	default:
 		t.end(r)
 	}
@@ -106,7 +106,7 @@ func (t *teller) begin(r steps.Record) {
 	}
 	fmt.Fprintf(t.w, "%s %s%s\n      %s\n", t.bold(fmt.Sprintf("%2d. %s", r.N, r.Kind)), t.shorten(r.Target), where, r.Why)
 	t.lines("call", r.Call...)
-	t.lines("$", r.Shell...)
+	t.shell(r.Shell...)
 	t.lines("see", r.See)
 	t.lines("man", r.Man)
 }
@@ -126,9 +126,46 @@ func (t *teller) end(r steps.Record) {
 func (t *teller) lines(heading string, lines ...string) {
 	for _, line := range lines {
 		if line != "" {
-			fmt.Fprintf(t.w, "      %s %s\n", t.faint(fmt.Sprintf("%-4s", heading)), t.shorten(line))
+			t.line(heading, t.shorten(line))
 		}
 	}
+}
+
+// shell prints what to type.
+func (t *teller) shell(commands ...string) {
+	for _, command := range commands {
+		if command != "" {
+			t.line("$", t.shortenUnquoted(command))
+		}
+	}
+}
+
+// line prints one entry; of one that spans lines all stand below each other.
+func (t *teller) line(heading, text string) {
+	text = strings.ReplaceAll(text, "\n", "\n           ")
+	fmt.Fprintf(t.w, "      %s %s\n", t.faint(fmt.Sprintf("%-4s", heading)), text)
+}
+
+// shortenUnquoted leaves what stands in single quotes as it is: a shell sees no
+// variables there.
+func (t *teller) shortenUnquoted(command string) string {
+	var b strings.Builder
+	for command != "" {
+		before, rest, quoted := strings.Cut(command, "'")
+		b.WriteString(t.shorten(before))
+		switch {
+		case !quoted:
+			return b.String()
+		case strings.HasSuffix(before, `\`):
+			b.WriteString("'")
+			command = rest
+			continue
+		}
+		inside, after, _ := strings.Cut(rest, "'")
+		b.WriteString("'" + inside + "'")
+		command = after
+	}
+	return b.String()
 }
 
 // introduce names the long paths with the first step that tells which container

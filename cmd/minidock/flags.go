@@ -33,6 +33,7 @@ func createFlags() []cli.Flag {
 		inCategory("", identityFlags()),
 		inCategory("Process:", processFlags()),
 		inCategory("Limits:", limitFlags()),
+		inCategory("Network:", flagsOfNetworks()),
 		inCategory("Isolation:", isolationFlags()),
 	)
 }
@@ -143,13 +144,14 @@ func runOptions(c *cli.Context) (runtime.Options, error) {
 		o.StopTimeout = &seconds
 	}
 	o.Log = logConfig(c.String("log-driver"), c.StringSlice("log-opt"))
-	var errs [5]error
+	var errs [6]error
 	o.Env, errs[0] = environment(c.StringSlice("env-file"), c.StringSlice("env"), os.LookupEnv)
 	o.Labels, errs[1] = labels(c.StringSlice("label"))
 	o.Ulimits, errs[2] = ulimits(c.StringSlice("ulimit"))
 	o.Limits, errs[3] = limits(c)
 	o.Restart, errs[4] = runtime.ParseRestartPolicy(c.String("restart"))
 	errs[4] = outcome(0, errs[4], 125)
+	o.Network, errs[5] = networkConfig(c)
 	return o, firstError(errs[:])
 }
 

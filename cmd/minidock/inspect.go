@@ -8,20 +8,21 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/runtime"
 	"github.com/minidock/minidock/steps"
 )
 
 func inspectCommand() *cli.Command {
 	return &cli.Command{
-		Name: "inspect", Usage: "Return low-level information on containers and images", ArgsUsage: "NAME|ID [NAME|ID...]",
-		Flags: append(inspectFlags(), sizeFlag(), &cli.StringFlag{Name: "type", Usage: "Only inspect objects of the given type: `container|image`"}),
+		Name: "inspect", Usage: "Return low-level information on containers, images and networks", ArgsUsage: "NAME|ID [NAME|ID...]",
+		Flags: append(inspectFlags(), sizeFlag(), &cli.StringFlag{Name: "type", Usage: "Only inspect objects of the given type: `container|image|network`"}),
 		Action: func(c *cli.Context) error {
-			find, ok := map[string]finder{"": anyObject, "container": containerObject, "image": imageObject}[c.String("type")]
+			find, ok := map[string]finder{"": anyObject, "container": containerObject, "image": imageObject, "network": networkObject}[c.String("type")]
 			if !ok || c.IsSet("type") && c.String("type") == "" {
 				return &steps.Fault{
-					Msg:  fmt.Sprintf(`unknown type: %q: must be one of "container", "image"`, c.String("type")),
-					Hint: "Without --type a container is looked for first, and then an image.",
+					Msg:  fmt.Sprintf(`unknown type: %q: must be one of "container", "image", "network"`, c.String("type")),
+					Hint: "Without --type a container is looked for first, then an image, and then a network.",
 				}
 			}
 			return inspectObjects(c, find)
@@ -106,18 +107,20 @@ func imageObject(l runtime.Layout, ref string, _ bool) (any, error) {
 	return inspectImage(images.Open(l.Root), ref)
 }
 
-// anyObject looks for a container first, and then for an image.
+// anyObject looks for a container first, then for an image, and then for a network.
 func anyObject(l runtime.Layout, ref string, sizes bool) (any, error) {
 	found, err := containerObject(l, ref, sizes)
 	if !errors.Is(err, runtime.ErrNoContainer) {
 		return found, err
 	}
-	image, err := imageObject(l, ref, false)
-	if errors.Is(err, images.ErrNoImage) {
+	if found, err = imageObject(l, ref, false); !errors.Is(err, images.ErrNoImage) {
+		return found, err
+	}
+	if found, err = networkObject(l, ref, false); errors.Is(err, netns.ErrNoNetwork) {
 		return nil, &steps.Fault{
 			Msg:  "No such object: " + ref,
-			Hint: "List containers with `minidock ps -a`, images with `minidock images`.", Err: err,
+			Hint: "List containers with `minidock ps -a`, images with `minidock images`, networks with `minidock network ls`.", Err: err,
 		}
 	}
-	return image, err
+	return found, err
 }

@@ -22,6 +22,9 @@ func (k *killing) judge() {
 	if strings.Contains(k.args, "image") || strings.Contains(k.args, "cleanup") {
 		k.removeOthers()
 	}
+	for _, id := range strings.Fields(k.must("network", "ls", "-q", "--filter", "type=custom")) {
+		k.must("network", "rm", id)
+	}
 	k.cleanUp()
 	for _, g := range k.gates {
 		if gone, err := g.Gone(patience); !gone || err != nil {

@@ -60,8 +60,10 @@ func newKilling(t *testing.T) *killing {
 	k.look = leftover.Canaries(t, filepath.Join(filepath.Dir(k.layout.Root), "foreign"), k.layout.Instance)
 	k.before = leftover.Snapshot(k.ties...)
 	k.importProbe()
-	// A first run makes the directories that stay.
+	// A first run, and a first network, make the directories that stay.
 	k.must("run", "--rm", "--name", "victim", "probe", "/probe", "exit", "0")
+	k.network()
+	k.must("network", "rm", "victims")
 	k.must("system", "cleanup")
 	k.files = k.listFiles()
 	return k
@@ -186,8 +188,9 @@ func (k *killing) ours(a gate.Act) bool {
 	if !makesFile.MatchString(a.Call) || !filepath.IsAbs(a.Target) {
 		return true
 	}
-	const insideTheContainer = "/copy" // by cp, which takes the container's root for its own
-	for _, place := range []string{k.layout.Root, k.layout.Run, k.otherDir(), "/sys/fs/cgroup", "/proc", insideTheContainer} {
+	const insideTheContainer = "/copy"                // by cp, which takes the container's root for its own
+	const allNetworks = "/run/minidock-networks.lock" // guards what installations share
+	for _, place := range []string{k.layout.Root, k.layout.Run, k.otherDir(), "/sys/fs/cgroup", "/proc", insideTheContainer, allNetworks} {
 		if strings.HasPrefix(a.Target+"/", place+"/") {
 			return true
 		}
@@ -337,6 +340,32 @@ func (k *killing) half() {
 func (k *killing) otherImage() {
 	k.t.Helper()
 	k.must("image", "import", k.other(), "other")
+}
+
+// besideNetwork makes a running container, and a network that it is not on.
+func (k *killing) besideNetwork() {
+	k.t.Helper()
+	k.network()
+	k.running()
+}
+
+func (k *killing) stoppedBesideNetwork() {
+	k.t.Helper()
+	k.network()
+	k.stopped()
+}
+
+// onNetwork makes a container on two networks.
+func (k *killing) onNetwork() {
+	k.t.Helper()
+	k.besideNetwork()
+	k.must("network", "connect", "victims", "victim")
+}
+
+// network makes a network of the user's.
+func (k *killing) network() {
+	k.t.Helper()
+	k.must("network", "create", "victims")
 }
 
 // other is a directory to make a second image of, and to copy to.

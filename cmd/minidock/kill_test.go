@@ -83,6 +83,12 @@ func episodes() []episode {
 		{name: "image import", args: "image import $OTHER other"},
 		{name: "image rm", setUp: (*killing).otherImage, args: "image rm other"},
 		{name: "image prune", setUp: (*killing).dangling, args: "image prune -f"},
+		{name: "network create", args: "network create victims"},
+		{name: "network rm", setUp: (*killing).network, args: "network rm victims", every: true},
+		{name: "network connect", setUp: (*killing).besideNetwork, args: "network connect victims victim", victims: both},
+		{name: "network connect of a stopped one", setUp: (*killing).stoppedBesideNetwork, args: "network connect victims victim"},
+		{name: "network disconnect", setUp: (*killing).onNetwork, args: "network disconnect victims victim", victims: both},
+		{name: "network prune", setUp: (*killing).network, args: "network prune -f"},
 
 		{name: "rm -f without a monitor", setUp: (*killing).orphan, args: "rm -f victim"},
 		{name: "stop without a monitor", setUp: (*killing).orphan, args: "stop victim"},
@@ -95,15 +101,15 @@ func episodes() []episode {
 func unplayed() []string {
 	return []string{
 		// These only read.
-		"inspect", "explain", "logs", "top", "stats", "events", "wait", "diff", "doctor",
+		"inspect", "explain", "logs", "port", "top", "stats", "events", "wait", "diff", "doctor",
 		"completion bash", "completion fish", "completion zsh",
-		"images", "image ls", "image inspect", "system df", "system events",
+		"images", "image ls", "image inspect", "network explain", "network inspect", "network ls", "network trace", "system df", "system events",
 		// The same as "image rm".
 		"rmi",
 		// What run does once its container runs.
 		"attach",
 		// These run containers as run does, and remove them as rm -f does.
-		"demo cpu", "demo memory", "demo pids", "demo all",
+		"demo cpu", "demo memory", "demo pids", "demo network", "demo all",
 	}
 }
 

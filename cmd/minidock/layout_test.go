@@ -19,6 +19,7 @@ func TestLayoutDocumentNamesEveryFile(t *testing.T) {
 	w := newWorld(t)
 	w.importProbe()
 	w.must("run", "--name", "ended", "--log-opt", "max-size=1", "--log-opt", "max-file=2", "probe", "/probe", "stdio")
+	w.must("network", "create", "web")
 	w.background("running", "probe", "/probe", "ignore-term")
 	seen := 0
 	for place, dir := range map[string]string{"ROOT": w.layout.Root, "RUN": w.layout.Run} {
@@ -78,7 +79,7 @@ func documented(patterns []string, path string, isDir bool) bool {
 // directories that lead to it.
 func patternOf(p string) (whole, above *regexp.Regexp) {
 	path, below := strings.CutSuffix(p, "/**")
-	words := strings.NewReplacer("ID", "[0-9a-f]{64}", "DIGEST", "[0-9a-f]{64}", "NAME", "[^/]+", "NUMBER", "[0-9]+", ".", `\.`)
+	words := strings.NewReplacer("ID", "[0-9a-f]{64}", "DIGEST", "[0-9a-f]{64}", "NAME", "[^/]+", "NUMBER", "[0-9]+", "ADDRESS", "[0-9.]+", ".", `\.`)
 	parts := strings.Split(strings.TrimSuffix(path, "/"), "/")
 	var leading []string
 	for i := range parts {

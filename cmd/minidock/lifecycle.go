@@ -99,7 +99,7 @@ func startContainers(c *cli.Context) error {
 	return outcome(code, atMostOne(unlessDetached(err)), 1)
 }
 
-// atMostOne gives a start's error the exit status of verbs other than run.
+// atMostOne gives an error the exit status of verbs other than run, create and exec.
 func atMostOne(err error) error {
 	if err == nil {
 		return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/runtime"
 	"github.com/minidock/minidock/steps"
 )
@@ -53,14 +54,14 @@ func pruneSystemCommand() *cli.Command {
 		Name: "prune", Usage: "Remove unused data",
 		Flags: pruneFlags(&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "Remove all unused images not just dangling ones"}),
 		Action: func(c *cli.Context) error {
-			return prune(c, systemWarning(c.Bool("all"), c.StringSlice("filter")), pruner.containers, pruner.images)
+			return prune(c, systemWarning(c.Bool("all"), c.StringSlice("filter")), pruner.containers, pruner.networks, pruner.images)
 		},
 	}
 }
 
 // systemWarning lists what goes, and what it is filtered by.
 func systemWarning(all bool, filters []string) string {
-	lines := []string{"WARNING! This will remove:", "  - all stopped containers"}
+	lines := []string{"WARNING! This will remove:", "  - all stopped containers", "  - all networks not used by at least one container"}
 	if all {
 		lines = append(lines, "  - all images without at least one container associated to them")
 	} else {
@@ -134,6 +135,11 @@ func (p pruner) containers() (text string, reclaimed int64, err error) {
 		return p.filter.admits(c.Config.Created, c.Config.Labels)
 	})
 	return section("Deleted Containers:", removed), reclaimed, err
+}
+
+func (p pruner) networks() (text string, reclaimed int64, err error) {
+	removed, err := runtime.PruneNetworks(p.layout, func(n netns.Network) bool { return p.filter.admits(n.Created, n.Labels) })
+	return section("Deleted Networks:", removed), 0, err
 }
 
 func (p pruner) images() (text string, reclaimed int64, err error) {

@@ -66,6 +66,7 @@ func TestPruningIsFiltered(t *testing.T) {
 func TestSystemPruneSaysWhatGoes(t *testing.T) {
 	const want = `WARNING! This will remove:
   - all stopped containers
+  - all networks not used by at least one container
   - all dangling images
 `
 	if got := systemWarning(false, nil); got != want {
@@ -73,6 +74,7 @@ func TestSystemPruneSaysWhatGoes(t *testing.T) {
 	}
 	const filtered = `WARNING! This will remove:
   - all stopped containers
+  - all networks not used by at least one container
   - all images without at least one container associated to them
 
   Items to be pruned will be filtered with:

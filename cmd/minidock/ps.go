@@ -130,7 +130,7 @@ func (v psView) row(c *runtime.Container) (row psRow, err error) {
 	row = psRow{
 		Command: commandColumn(c.Config.Args, v.whole), CreatedAt: localTime(c.Config.Created), ID: c.Config.ID,
 		Image: v.image(c.Config), Labels: labelList(c.Config.Labels), LocalVolumes: "0", Names: c.Config.Name,
-		Networks: c.Config.NetworkMode(), RunningFor: agoAt(c.Config.Created, v.now), Size: humanSize(0),
+		Networks: strings.Join(c.Config.Network.Names(), ","), Ports: portsOf(c), RunningFor: agoAt(c.Config.Created, v.now), Size: humanSize(0),
 		State: status, Status: statusWords(c, status, v.now), labels: c.Config.Labels,
 	}
 	if !v.whole {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/runtime"
 )
 
@@ -19,6 +20,10 @@ type psFilter struct {
 	before, since string
 	// ancestors are the images asked for, as far as they are there.
 	ancestors []images.Image
+	// networks are names; of the ports asked for, the host's or the container's,
+	// number and protocol count.
+	networks           []string
+	published, exposed []netns.Port
 }
 
 // containerStates are Docker's, in the order in which it names them.
@@ -29,7 +34,7 @@ func containerStates() []string {
 func readPsFilter(l runtime.Layout, values []string) (*psFilter, error) {
 	f := &psFilter{}
 	var err error
-	f.filters, err = readFilters(values, "ancestor", "before", "exited", "id", "label", "name", "since", "status")
+	f.filters, err = readFilters(values, "ancestor", "before", "exited", "expose", "id", "label", "name", "network", "publish", "since", "status")
 	if err == nil {
 		err = f.readStates()
 	}
@@ -38,6 +43,12 @@ func readPsFilter(l runtime.Layout, values []string) (*psFilter, error) {
 	}
 	if err == nil {
 		err = f.readAncestors(l)
+	}
+	if err == nil {
+		err = f.readNetworks(l)
+	}
+	if err == nil {
+		err = f.readPorts()
 	}
 	return f, err
 }
@@ -144,7 +155,7 @@ func (f *psFilter) meantByID(list []*runtime.Container) func(*runtime.Container)
 
 func (f *psFilter) meets(c *runtime.Container) bool {
 	return (f.admitsPattern("name", c.Config.Name) || f.admitsPattern("name", "/"+c.Config.Name)) &&
-		f.admitsLabels(c.Config.Labels) && f.admits("status", c.Status()) && f.meetsExit(c) && f.meetsAncestor(c)
+		f.admitsLabels(c.Config.Labels) && f.admits("status", c.Status()) && f.meetsExit(c) && f.meetsAncestor(c) && f.meetsNetwork(c) && f.meetsPorts(c)
 }
 
 // meetsExit leaves out what runs, and what never did.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/runtime"
 	"github.com/minidock/minidock/steps"
 )
@@ -85,13 +86,17 @@ func fleet(t *testing.T) []*runtime.Container {
 	}
 	up := made("web", "aa1", app, map[string]string{"team": "blue", "tier": "front"})
 	up.Live = ourselves(t)
+	up.Config.Network = runtime.NetworkConfig{Mode: "shop", Endpoints: []netns.Endpoint{{Network: "shop"}}, Exposed: []string{"80/tcp", "53/udp"}}
+	up.Live.Ports = []netns.Publication{{Proto: "tcp", Host: 8080, Container: 80}}
 	paused := made("web_2", "aa2", app, map[string]string{"team": "blue"})
 	paused.Live = ourselves(t)
 	paused.Live.Paused = true
 	restarting := made("worker", "bb1", base, map[string]string{"team": "red"})
 	restarting.Live = &runtime.Live{Restarting: true}
+	restarting.Config.Network.Mode = "none"
 	restarting.Exit = &runtime.Exit{ExitCode: 1, StartedAt: noon, FinishedAt: noon}
 	failed := made("job", "bb2", base, nil)
+	failed.Config.Network = up.Config.Network
 	failed.Exit = &runtime.Exit{ExitCode: 7, StartedAt: noon, FinishedAt: noon}
 	done := made("old.job", "cc1", base, map[string]string{"empty": ""})
 	done.Exit = &runtime.Exit{StartedAt: noon, FinishedAt: noon}
@@ -153,6 +158,18 @@ func TestFiltersChooseAsDockers(t *testing.T) {
 		"exited=0 exited=7":             "job old.job",
 		"status=exited label=empty":     "old.job",
 		"ancestor=nothing":              "",
+		"network=shop":                  "web job",
+		"network=none":                  "worker",
+		"network=nothing":               "",
+		"publish=8080":                  "web",
+		"publish=80":                    "",
+		"publish=8000-9000/tcp":         "web",
+		"publish=8080/udp":              "",
+		"expose=80":                     "web",
+		"expose=53/udp":                 "web",
+		"expose=90":                     "",
+		"publish=1 expose=53/udp":       "web",
+		"publish=8080 network=none":     "",
 	} {
 		f, err := readPsFilter(l, splitFilters(asked))
 		if err != nil {
@@ -218,6 +235,7 @@ func TestBadFiltersAreRefusedInDockersWords(t *testing.T) {
 		"nope=1":      "invalid filter 'nope'",
 		"status=up":   "invalid filter 'status=up': invalid value for state (up): must be one of created, running, paused, restarting, removing, exited, dead",
 		"exited=x":    `invalid filter 'exited=x': strconv.Atoi: parsing "x": invalid syntax`,
+		"publish=x":   `error while looking up for publish x: invalid start port 'x': invalid syntax`,
 		"before=none": "No such container: none",
 		"since=none":  "No such container: none",
 	} {

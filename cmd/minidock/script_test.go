@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -16,9 +17,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"github.com/minidock/minidock/internal/hosts"
 	"github.com/minidock/minidock/internal/leftover"
 	"github.com/minidock/minidock/internal/require"
 	"github.com/minidock/minidock/runtime"
+	"github.com/minidock/minidock/steps"
 )
 
 // TestScripts runs testdata/script/*.txtar against the built binary, each with
@@ -95,9 +98,11 @@ func firstThere(paths ...string) string {
 // world is what belongs to one running script.
 type world struct {
 	programs
-	t       testing.TB
-	layout  runtime.Layout
-	ties    []string
+	t      testing.TB
+	layout runtime.Layout
+	ties   []string
+	// host is nil where the test's own network namespace is the host's.
+	host    *hosts.Host
 	before  []leftover.Object
 	running map[string]*running
 	// engine is what a script calls docker: minidock, or Docker's command line.
@@ -124,17 +129,45 @@ func setUp(env *testscript.Env, bin programs) error {
 	if err != nil {
 		return err
 	}
-	w := &world{programs: bin, engine: bin.minidock, t: env.T().(testing.TB), layout: layout, ties: []string{base, layout.Instance}, running: map[string]*running{}}
-	w.before = leftover.Snapshot(w.ties...)
+	w := &world{programs: bin, t: env.T().(testing.TB), layout: layout, ties: []string{base, layout.Instance}, running: map[string]*running{}}
+	if os.Geteuid() == 0 {
+		if err := w.moveOut(base); err != nil {
+			return err
+		}
+	}
+	w.engine = w.minidock
+	w.before = w.snapshot()
 	env.Values[worldKey{}] = w
-	env.Setenv("PATH", filepath.Dir(bin.minidock)+":"+os.Getenv("PATH"))
+	env.Setenv("PATH", filepath.Dir(w.minidock)+":"+os.Getenv("PATH"))
+	if w.host != nil {
+		env.Setenv("HOST", w.host.File)
+	}
 	env.Setenv("MINIDOCK_ROOT", layout.Root)
 	env.Setenv("ROOT", layout.Root)
 	env.Setenv("RUN", layout.Run)
 	env.Setenv("INSTANCE", layout.Instance)
 	env.Setenv("PROBE", bin.probe)
+	env.Setenv("PROGRAM", bin.minidock)
 	env.Defer(func() { w.tearDown(base) })
 	return nil
+}
+
+// moveOut gives the script a host of its own, a network namespace: scripts run side
+// by side, and would take each other's addresses.
+func (w *world) moveOut(base string) error {
+	w.host = hosts.New(w.t, "host")
+	enter := fmt.Sprintf("#!/bin/sh\nexec nsenter --net=%s %s \"$@\"\n", steps.ShellQuote(w.host.File), steps.ShellQuote(w.minidock))
+	w.minidock = filepath.Join(base, "bin", "minidock")
+	return errors.Join(os.Mkdir(filepath.Dir(w.minidock), 0o755), os.WriteFile(w.minidock, []byte(enter), 0o755))
+}
+
+// snapshot is what the script's host has.
+func (w *world) snapshot() (all []leftover.Object) {
+	if w.host == nil {
+		return leftover.Snapshot(w.ties...)
+	}
+	w.host.Must(func() error { all = leftover.Snapshot(w.ties...); return nil })
+	return all
 }
 
 // tearDown removes what the script made the way a user would, and then looks
@@ -146,20 +179,30 @@ func (w *world) tearDown(base string) {
 	if ids := strings.Fields(w.own("ps", "-aq")); len(ids) > 0 {
 		w.own(append([]string{"rm", "-f"}, ids...)...)
 	}
+	w.own("network", "prune", "-f")
 	for _, undo := range w.undo {
 		if err := undo(); err != nil {
 			w.t.Error(err)
 		}
 	}
-	leftover.Settle(w.t, append(w.shared(), w.before...), w.ties...)
+	w.settle(append(w.shared(), w.before...))
 	if os.Geteuid() == 0 && !w.t.Skipped() {
 		if said := w.own("system", "cleanup", "--dry-run"); said != "nothing left behind\n" {
 			w.t.Errorf("left for system cleanup:\n%s", said)
 		}
 	}
 	w.own("system", "cleanup")
-	leftover.Settle(w.t, w.before, w.ties...)
+	w.settle(w.before)
 	w.delete(base)
+}
+
+// settle waits until nothing is left that was not there before.
+func (w *world) settle(before []leftover.Object) {
+	if w.host == nil {
+		leftover.Settle(w.t, before, w.ties...)
+		return
+	}
+	w.host.Must(func() error { leftover.Settle(w.t, before, w.ties...); return nil })
 }
 
 // shared are the groups that all containers of an instance have in common. The

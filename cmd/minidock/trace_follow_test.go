@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/minidock/minidock/internal/strace"
 )
 
 // role says on whose behalf a traced thread works.
@@ -36,6 +38,8 @@ type act struct {
 	command int
 	name    string
 	args    []string
+	// network is the network namespace that it was done in; see [strace.Networks].
+	network string
 	// failed is the error's name.
 	failed string
 }
@@ -67,6 +71,8 @@ type follower struct {
 	commands int
 	// contexts are the descriptors of fsopen("proc").
 	contexts map[string]bool
+	networks *strace.Networks
+	acts     []act
 }
 
 type birth struct {
@@ -76,21 +82,23 @@ type birth struct {
 
 // follow turns the log of some minidock commands into acts. A monitor works for
 // the last command that has begun.
-func follow(calls []tracedCall) []act {
-	f := &follower{births: map[int]birth{}, processes: map[int]*traced{}, contexts: map[string]bool{}}
+func follow(calls []strace.Call) []act {
+	f := &follower{births: map[int]birth{}, processes: map[int]*traced{}, contexts: map[string]bool{}, networks: strace.NewNetworks()}
 	for _, c := range calls {
-		if child, err := strconv.Atoi(c.result); err == nil && child > 0 && isClone(c.name) {
-			f.births[child] = birth{c.pid, strings.Contains(strings.Join(c.args, " "), "CLONE_THREAD")}
+		if child, err := strconv.Atoi(c.Result); err == nil && child > 0 && isClone(c.Name) {
+			f.births[child] = birth{c.Thread, strings.Contains(strings.Join(c.Args, " "), "CLONE_THREAD")}
 		}
 	}
 	if len(calls) > 0 {
-		f.processes[calls[0].pid] = &traced{role: asShell, files: map[string]file{}}
+		f.processes[calls[0].Thread] = &traced{role: asShell, files: map[string]file{}}
 	}
-	var acts []act
 	for _, c := range calls {
-		acts = append(acts, f.act(c))
+		f.acts = append(f.acts, f.act(c))
+		if at, why, refused := f.networks.Refused(c); refused {
+			f.acts[at].failed = why
+		}
 	}
-	return acts
+	return f.acts
 }
 
 func isClone(name string) bool {
@@ -123,10 +131,10 @@ func (f *follower) commandOf(p *traced) int {
 	return p.command
 }
 
-func (f *follower) act(c tracedCall) act {
-	p := f.process(c.pid)
-	if c.name == "execve" && c.errno == "" && p.role != asProgram {
-		switch becomes := roleAfter(p.role, c.args); {
+func (f *follower) act(c strace.Call) act {
+	p := f.process(c.Thread)
+	if c.Name == "execve" && c.Errno == "" && p.role != asProgram {
+		switch becomes := roleAfter(p.role, c.Args); {
 		case becomes == asProgram:
 			defer func() { p.role = asProgram }() // The last act of init.
 		case becomes == asCommand && p.role == asShell:
@@ -136,23 +144,30 @@ func (f *follower) act(c tracedCall) act {
 			p.role = becomes
 		}
 	}
-	for _, arg := range c.args {
-		p.see(descriptor(arg))
+	for _, arg := range c.Args {
+		p.see(strace.Descriptor(arg))
 	}
-	a := act{role: p.role, process: p, line: c.line, command: f.commandOf(p), failed: c.errno}
-	a.name, a.args = canonical(c.name, p.reopens(c), p.path)
-	if child, err := strconv.Atoi(c.result); err == nil && isClone(c.name) && child > 0 {
+	a := act{role: p.role, process: p, line: c.Line, command: f.commandOf(p), failed: c.Errno, network: f.networks.Of(c.Thread)}
+	a.name, a.args = canonical(c.Name, p.reopens(c), p.path)
+	if c.Name == "sendto" || c.Name == "sendmsg" {
+		a.args = f.networks.Sent(c, len(f.acts), func(number int) string { return p.files[strconv.Itoa(number)].path() })
+	}
+	if child, err := strconv.Atoi(c.Result); err == nil && isClone(c.Name) && child > 0 {
 		f.process(child) // It works for whom its parent works for now.
+		f.networks.Born(c.Thread, child)
 	}
-	if c.errno == "" {
+	if c.Errno == "" {
 		f.opened(p, c)
+		if p.role != asShell { // It makes the network that the commands are typed in.
+			f.networks.Note(c, p.path)
+		}
 	}
 	return a
 }
 
 // roleAfter is what a process becomes by an execve.
 func roleAfter(before role, args []string) role {
-	argv, _, _ := splitList(strings.TrimPrefix(args[1], "["))
+	argv, _, _ := strace.SplitList(strings.TrimPrefix(args[1], "["))
 	switch {
 	case len(argv) > 1 && argv[1] == `"monitor"` && strings.HasPrefix(argv[0], `"minidock: monitor `):
 		return asMonitor
@@ -174,57 +189,57 @@ func (p *traced) see(number, shown string) {
 }
 
 // opened notes the descriptor that a call returned.
-func (f *follower) opened(p *traced, c tracedCall) {
-	if c.path == "" {
+func (f *follower) opened(p *traced, c strace.Call) {
+	if c.Path == "" {
 		return
 	}
-	opened := file{shown: c.path}
-	switch c.name {
+	opened := file{shown: c.Path}
+	switch c.Name {
 	case "fsopen":
-		f.contexts[c.result] = c.args[0] == `"proc"`
+		f.contexts[c.Result] = c.Args[0] == `"proc"`
 	case "fsmount":
-		if number, _ := descriptor(c.args[0]); f.contexts[number] {
+		if number, _ := strace.Descriptor(c.Args[0]); f.contexts[number] {
 			opened.before = "/proc"
 		}
 	case "openat", "openat2":
-		number, _ := descriptor(c.args[0])
+		number, _ := strace.Descriptor(c.Args[0])
 		dir := p.files[number]
 		opened.before = dir.before
 		if again, ok := p.reopened(c); ok {
 			opened = again
 		}
 	}
-	p.files[c.result] = opened
+	p.files[c.Result] = opened
 }
 
 // reopened: a number in a directory of descriptors leads to another file.
-func (p *traced) reopened(c tracedCall) (f file, ok bool) {
-	number, _ := descriptor(c.args[0])
-	name, _ := literal(c.args[1])
+func (p *traced) reopened(c strace.Call) (f file, ok bool) {
+	number, _ := strace.Descriptor(c.Args[0])
+	name, _ := strace.Literal(c.Args[1])
 	f = p.files[name]
 	return f, path.Base(p.files[number].shown) == "fd" && f.shown != ""
 }
 
 // reopens writes an opening by number as one of the file that it leads to.
-func (p *traced) reopens(c tracedCall) []string {
-	if c.name != "openat" || len(c.args) < 2 {
-		return c.args
+func (p *traced) reopens(c strace.Call) []string {
+	if c.Name != "openat" || len(c.Args) < 2 {
+		return c.Args
 	}
 	if f, ok := p.reopened(c); ok {
-		return append([]string{"AT_FDCWD", strconv.Quote(f.path())}, c.args[2:]...)
+		return append([]string{"AT_FDCWD", strconv.Quote(f.path())}, c.Args[2:]...)
 	}
-	return c.args
+	return c.Args
 }
 
 // path says which file an argument means.
 func (p *traced) path(arg string) string {
-	if number, shown := descriptor(arg); shown != "" {
+	if number, shown := strace.Descriptor(arg); shown != "" {
 		if known, ok := p.files[number]; ok {
 			return known.path()
 		}
 		return shown
 	}
-	text, ok := literal(arg)
+	text, ok := strace.Literal(arg)
 	if !ok {
 		return ""
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/minidock/minidock/cgroups"
 	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/internal/strace"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -80,7 +81,7 @@ func cannedStory() []steps.Record {
 
 func cannedActs(t *testing.T) []act {
 	t.Helper()
-	calls, err := parseTrace(cannedTrace)
+	calls, err := strace.Parse(cannedTrace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +97,7 @@ func cannedExempt() []exemption {
 
 func TestTracedCallsAreAttributedAndTheirDescriptorsFollowed(t *testing.T) {
 	var got []string
-	calls, err := parseTrace(cannedTrace)
+	calls, err := strace.Parse(cannedTrace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +164,18 @@ func TestMadeUpStepIsNoticed(t *testing.T) {
 	}
 }
 
+func TestFailedStepHasFailed(t *testing.T) {
+	for call, made := range map[string]bool{
+		`mkdirat(AT_FDCWD, "/refused", 0755)`: true,
+		`mkdirat(AT_FDCWD, "/other", 0755)`:   false,
+	} {
+		failed := steps.Record{N: 99, State: steps.Failed, Step: steps.Step{Kind: "directory", Call: []string{call, `setgid(7)`}}}
+		if complaints := judge(slices.Insert(cannedStory(), 10, failed), cannedActs(t)); (len(complaints) == 0) != made {
+			t.Errorf("%s: %q", call, complaints)
+		}
+	}
+}
+
 func TestStepOutOfTurnIsNoticed(t *testing.T) {
 	story := cannedStory()
 	story[8], story[10] = story[10], story[8]
@@ -201,7 +214,7 @@ func TestUntoldUndoingIsNoticed(t *testing.T) {
 }
 
 func TestCommandsOfAShellAreToldApart(t *testing.T) {
-	calls, err := parseTrace(`1 execve("/bin/sh", ["sh"], 0x1 /* 0 vars */) = 0
+	calls, err := strace.Parse(`1 execve("/bin/sh", ["sh"], 0x1 /* 0 vars */) = 0
 1 clone(child_stack=NULL, flags=SIGCHLD) = 2
 2 execve("/m/minidock", ["/m/minidock", "run"], 0x1 /* 0 vars */) = 0
 2 clone(child_stack=NULL, flags=SIGCHLD) = 3
@@ -244,5 +257,88 @@ func TestToldCallForEachStandsForSeveral(t *testing.T) {
 	calls := eachCall("prctl(PR_CAPBSET_DROP, cap) for cap in CAP_A CAP_B")
 	if want := []string{"prctl(PR_CAPBSET_DROP, CAP_A)", "prctl(PR_CAPBSET_DROP, CAP_B)"}; !slices.Equal(calls, want) {
 		t.Errorf("%q", calls)
+	}
+}
+
+// cannedNetwork is a thread of a monitor that makes a network namespace, and in it
+// brings eth0 up, which an answer has called link 2; and one that takes a cable away.
+const cannedNetwork = `101 execve("/proc/self/exe", ["minidock: monitor x", "monitor", "/r"], 0x1 /* 1 var */) = 0
+101 clone3({flags=CLONE_VM|CLONE_THREAD, exit_signal=0} => {parent_tid=[102]}, 88) = 102
+102 unshare(CLONE_NEWNET)           = 0
+102 mount("/proc/thread-self/ns/net", "/r/netns/x", 0xc000, MS_BIND, NULL) = 0
+102 socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_ROUTE) = 3<socket:[9]>
+102 recvfrom(3<socket:[9]>, [{nlmsg_len=44, nlmsg_type=0x10, nlmsg_flags=0, nlmsg_seq=1, nlmsg_pid=101}, "\x00\x00\x01\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09\x00\x03\x00eth0\x00\x00\x00\x00"], 65536, 0, NULL, NULL) = 44
+102 sendto(3<socket:[9]>, [{nlmsg_len=32, nlmsg_type=0x10, nlmsg_flags=0, nlmsg_seq=2, nlmsg_pid=0}, "\x00\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00"], 32, 0, NULL, 0) = 32
+102 sendto(3<socket:[9]>, [{nlmsg_len=32, nlmsg_type=0x11, nlmsg_flags=0, nlmsg_seq=3, nlmsg_pid=0}, "\x00\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"], 32, 0, NULL, 0) = 32
+102 recvfrom(3<socket:[9]>, [{nlmsg_len=52, nlmsg_type=NLMSG_ERROR, nlmsg_flags=0, nlmsg_seq=3, nlmsg_pid=101}, {error=-ENODEV, msg=[{nlmsg_len=32, nlmsg_type=0x11, nlmsg_flags=0, nlmsg_seq=3, nlmsg_pid=0}, "\x00"]}], 65536, 0, NULL, NULL) = 52
+102 write(8</proc/sys/net/ipv4/ip_forward>, "0", 1) = 1
+101 socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_ROUTE) = 3<socket:[10]>
+101 sendto(3<socket:[10]>, [{nlmsg_len=40, nlmsg_type=0x11, nlmsg_flags=0, nlmsg_seq=4, nlmsg_pid=0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x07\x00\x03\x00v1\x00\x00"], 40, 0, NULL, 0) = 40
+`
+
+// cannedNetworkStory tells cannedNetwork.
+func cannedNetworkStory() []steps.Record {
+	step := func(kind steps.Kind, shell string, calls ...string) steps.Record {
+		return steps.Record{State: steps.Done, Step: steps.Step{Kind: kind, Call: calls, Shell: []string{shell}}}
+	}
+	story := []steps.Record{
+		step("monitor", "", `execve("/proc/self/exe", ["minidock: monitor x", "monitor", "/r"], …)`),
+		step("netns", "unshare --net=/r/netns/x true", "unshare(CLONE_NEWNET)", `mount("/proc/thread-self/ns/net", "/r/netns/x", NULL, MS_BIND, NULL)`),
+		step("link-up", "nsenter --net=/r/netns/x ip link set eth0 up", `sendto(netlink, RTM_NEWLINK {IFF_UP, ifi_index=if_nametoindex("eth0")})`),
+		step("sysctl", "nsenter --net=/r/netns/x sysctl -w net.ipv4.ip_forward=0", `write("/proc/sys/net/ipv4/ip_forward", "0")`),
+		step("veth", ""),
+	}
+	story[4].State, story[4].Target = steps.Undone, "v1 -> br0 192.0.2.0/24 of minidock"
+	for i := range story {
+		story[i].N = i + 1
+	}
+	return story
+}
+
+func cannedNetworkActs(t *testing.T) []act {
+	t.Helper()
+	calls, err := strace.Parse(cannedNetwork)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The monitor has a parent, which would have made it so.
+	begun := strace.Call{Line: 0, Thread: 100, Name: "execve", Args: []string{`"/usr/bin/minidock"`, `["minidock", "run"]`}, Result: "0"}
+	cloned := strace.Call{Line: 0, Thread: 100, Name: "clone", Args: []string{"flags=CLONE_VFORK"}, Result: "101"}
+	return relevant(follow(append([]strace.Call{begun, cloned}, calls...)), append(cannedExempt(), exemption{"", func(a act) bool { return a.line == 0 }}))
+}
+
+func TestTrueStoryOfANetworkIsBelieved(t *testing.T) {
+	if complaints := judge(cannedNetworkStory(), cannedNetworkActs(t)); len(complaints) > 0 {
+		t.Errorf("%q", complaints)
+	}
+}
+
+func TestWhatIsMissingOfANetworkIsMissed(t *testing.T) {
+	for i, r := range cannedNetworkStory() {
+		if complaints := judge(slices.Delete(cannedNetworkStory(), i, i+1), cannedNetworkActs(t)); len(complaints) == 0 {
+			t.Errorf("nobody misses step %d (%s)", r.N, r.Kind)
+		}
+	}
+}
+
+func TestMadeUpMessagesAreNoticed(t *testing.T) {
+	for why, lie := range map[string]func(story []steps.Record){
+		"not done":     func(story []steps.Record) { story[4].Call = []string{"sendto(netlink, RTM_NEWLINK {IFF_UP})"} },
+		"refused":      func(story []steps.Record) { story[4].Call = []string{"sendto(netlink, RTM_DELLINK {ifi_index=5})"} },
+		"another link": func(story []steps.Record) { story[2].Call[0] = strings.Replace(story[2].Call[0], "eth0", "eth1", 1) },
+		"too little":   func(story []steps.Record) { story[2].Call[0] = "sendto(netlink, RTM_NEWLINK {IFF_UP})" },
+		"too much": func(story []steps.Record) {
+			story[2].Call[0] = strings.Replace(story[2].Call[0], "IFF_UP", "IFF_UP, IFLA_MTU=1400", 1)
+		},
+		"another network":  func(story []steps.Record) { story[2].Shell[0] = "ip link set eth0 up" },
+		"setting of hosts": func(story []steps.Record) { story[3].Shell[0] = "sysctl -w net.ipv4.ip_forward=0" },
+		"another cable":    func(story []steps.Record) { story[4].Target = "v2 -> br0 192.0.2.0/24 of minidock" },
+		"not of the host":  func(story []steps.Record) { story[4].Kind, story[4].Target = "forwarding", "minidock" },
+	} {
+		story := cannedNetworkStory()
+		lie(story)
+		if complaints := judge(story, cannedNetworkActs(t)); len(complaints) == 0 {
+			t.Errorf("%s: believed", why)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/minidock/minidock/internal/strace"
 	"github.com/minidock/minidock/runtime"
 )
 
@@ -22,7 +23,7 @@ func exemptions(l runtime.Layout) []exemption {
 	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &files)
 	most := strconv.FormatUint(files.Max, 10)
 	var shared []string
-	for _, dir := range []string{l.Containers(), l.Names(), l.Root + "/ledgers", l.Run, l.Run + "/containers", l.Run + "/ledgers", l.Libcontainer()} {
+	for _, dir := range []string{l.Containers(), l.Names(), l.Root + "/ledgers", l.Run, l.Run + "/containers", l.Run + "/ledgers", l.Libcontainer(), l.Root + "/networks", l.Run + "/networks"} {
 		shared = append(shared, strconv.Quote(dir))
 	}
 	return []exemption{
@@ -33,13 +34,13 @@ func exemptions(l runtime.Layout) []exemption {
 			return a.name == "clone" && a.args[0] == "CLONE_VM|CLONE_PIDFD|CLONE_VFORK"
 		}},
 		{"The Go runtime lets itself open as many files as it may, and has what it starts begin as it began; the most stays as it is.", func(a act) bool {
-			return a.is("prlimit64", "0", "RLIMIT_NOFILE") && alike(most, structure(a.args[2])["rlim_max"])
+			return a.is("prlimit64", "0", "RLIMIT_NOFILE") && strace.Alike(most, strace.Structure(a.args[2])["rlim_max"])
 		}},
 		{"libcontainer lifts the monitor's own limit on locked memory: before Linux 5.11 BPF programs were charged to it.", func(a act) bool {
 			return a.role == asMonitor && a.is("prlimit64", "0", "RLIMIT_MEMLOCK", "{rlim_cur=RLIM64_INFINITY, rlim_max=RLIM64_INFINITY}")
 		}},
 		{"libcontainer tries, with a program of two instructions, whether the kernel can replace one that is attached.", func(a act) bool {
-			return a.role == asMonitor && a.is("bpf", "BPF_PROG_LOAD") && structure(a.args[1])["insn_cnt"] == "2"
+			return a.role == asMonitor && a.is("bpf", "BPF_PROG_LOAD") && strace.Structure(a.args[1])["insn_cnt"] == "2"
 		}},
 		{"nsexec.c, which has nothing to leave when it joins namespaces, says so to the kernel.", func(a act) bool {
 			return a.is("unshare", "0")
@@ -47,7 +48,7 @@ func exemptions(l runtime.Layout) []exemption {
 		{"What all containers share of a cgroup v2 tree can't be removed by a monitor, who is in it: whoever comes next does.", func(a act) bool {
 			path := ""
 			if a.is("unlinkat") {
-				path, _ = literal(a.args[0])
+				path, _ = strace.Literal(a.args[0])
 			}
 			return a.role == asCommand && (strings.HasSuffix(path, "/"+l.Instance) || strings.HasSuffix(path, "/"+l.Instance+"/monitors"))
 		}},

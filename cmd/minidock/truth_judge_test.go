@@ -8,6 +8,7 @@ import (
 
 	"github.com/minidock/minidock/cgroups"
 	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/internal/strace"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -17,6 +18,8 @@ type toldCall struct {
 	text string
 	name string
 	args []string
+	// network is the network namespace that it is told for; see [act].
+	network string
 }
 
 func (told toldCall) String() string {
@@ -29,12 +32,16 @@ func toldCalls(story []steps.Record) ([]toldCall, error) {
 	for _, r := range story {
 		for _, text := range r.Call {
 			for _, call := range eachCall(text) {
-				name, args, _, err := splitCall(call)
+				name, args, _, err := strace.SplitCall(call)
 				if err != nil {
 					return nil, fmt.Errorf("step %d: %w", r.N, err)
 				}
 				told := toldCall{step: r, text: text}
 				told.name, told.args = canonical(name, args, (&traced{}).path)
+				if told.args, err = toldMessages(told.args); err != nil {
+					return nil, fmt.Errorf("step %d: %w", r.N, err)
+				}
+				told.network = toldNetwork(r)
 				all = append(all, told)
 			}
 		}
@@ -55,11 +62,10 @@ func eachCall(text string) []string {
 	return calls
 }
 
-// relevant leaves out what no story tells: calls that failed, what the program
-// does, and what is exempt.
+// relevant leaves out what no story tells: what the program does, and what is exempt.
 func relevant(acts []act, exempt []exemption) []act {
 	return slices.DeleteFunc(slices.Clone(acts), func(a act) bool {
-		return a.failed != "" || a.role == asProgram || a.role == asShell || slices.ContainsFunc(exempt, func(e exemption) bool { return e.covers(a) })
+		return a.role == asProgram || a.role == asShell || slices.ContainsFunc(exempt, func(e exemption) bool { return e.covers(a) })
 	})
 }
 
@@ -80,10 +86,13 @@ func judge(story []steps.Record, acts []act) []string {
 		}
 	}
 	for _, t := range told {
-		h.find(t)
+		if !h.hasFailed(t.step) {
+			h.find(t)
+		}
 	}
+	undone := slices.DeleteFunc(slices.Clone(acts), func(a act) bool { return !isOfUndo(a) || a.name == "write" && !watched(a) })
 	for _, r := range story {
-		if r.State == steps.Undone && !slices.ContainsFunc(acts, func(a act) bool { return takesBack(r, a) }) {
+		if r.State == steps.Undone && !slices.ContainsFunc(undone, func(a act) bool { return takesBack(r, a) }) {
 			h.say("not taken back: step %d (%s %s)", r.N, r.Kind, r.Target)
 		}
 	}
@@ -100,6 +109,8 @@ type hearing struct {
 	byName     map[string][]*candidate
 	last       map[role]turn
 	complaints []string
+	// failed is the step of which the log shows that it did.
+	failed steps.Record
 }
 
 // candidate is an act that a told call may mean.
@@ -123,7 +134,7 @@ func (h *hearing) say(format string, args ...any) {
 func (h *hearing) find(t toldCall) {
 	var c *candidate
 	for _, one := range h.byName[t.name] {
-		if one.told || t.step.Inside && one.role != asInit || !t.means(one.act) {
+		if one.told || t.step.Inside && one.role != asInit || one.failed != "" && t.step.State != steps.Failed || !t.means(one.act) || !t.isThere(one.act) {
 			continue
 		}
 		if h.inTurn(t, one) {
@@ -139,6 +150,9 @@ func (h *hearing) find(t toldCall) {
 		return
 	}
 	c.told = true
+	if c.failed != "" {
+		h.failed = t.step
+	}
 	if t.step.Kind == cgroups.KindAnnounce {
 		return // It is done in the background.
 	}
@@ -147,6 +161,12 @@ func (h *hearing) find(t toldCall) {
 		h.say("out of turn: %s was done at line %d, before step %d (%s)", t, c.line, before.step.N, before.step.Kind)
 	}
 	h.last[c.role] = turn{max(c.line, before.line), t.step}
+}
+
+// hasFailed says whether a step's last call failed, so that the rest of it was not
+// made.
+func (h *hearing) hasFailed(step steps.Record) bool {
+	return step.State == steps.Failed && h.failed.N == step.N && h.failed.Kind == step.Kind
 }
 
 // inTurn says whether an act comes after all that its role did for earlier calls.
@@ -172,6 +192,9 @@ func inAnyOrder(a, b steps.Record) bool {
 // watched says which acts must be told: all that make or change something of the
 // kernel's that others can see.
 func watched(a act) bool {
+	if a.failed != "" {
+		return false
+	}
 	first := ""
 	if len(a.args) > 0 {
 		first = a.args[0]
@@ -183,7 +206,7 @@ func watched(a act) bool {
 		"capset", "mkdirat", "mknodat", "symlinkat", "linkat", "setrlimit", "setsid", "listen":
 		return true
 	case "bind":
-		return strings.Contains(a.args[1], "AF_UNIX")
+		return strings.Contains(a.args[1], "AF_UNIX") || strings.Contains(a.args[1], "AF_INET")
 	case "unlinkat":
 		return strings.HasPrefix(first, `"/sys/fs/cgroup`)
 	case "pidfd_send_signal", "kill":
@@ -206,8 +229,8 @@ func watched(a act) bool {
 		return first == "KEYCTL_JOIN_SESSION_KEYRING" || strings.HasPrefix(first, "KEYCTL_SET")
 	case "write":
 		return strings.HasPrefix(first, `"/sys/`) || strings.HasPrefix(first, `"/proc/`)
-	case "sendto":
-		return first == "netlink" && !strings.HasPrefix(a.args[1], "RTM_GET")
+	case "sendto", "sendmsg":
+		return first == "netlink" && !strace.Asks(a.args[1])
 	}
 	// What strace has no name for can't be judged.
 	return strings.HasPrefix(a.name, "syscall_")
@@ -215,18 +238,25 @@ func watched(a act) bool {
 
 // undoes says whether an act takes back a told step, which the story marks.
 func undoes(story []steps.Record, a act) bool {
-	return slices.ContainsFunc(story, func(r steps.Record) bool { return r.State == steps.Undone && takesBack(r, a) })
+	return isOfUndo(a) && slices.ContainsFunc(story, func(r steps.Record) bool {
+		return r.State == steps.Undone && (takesBack(r, a) || a.network == "" && takesNetworkAlong(r.Kind, r.Target, a))
+	})
+}
+
+// isOfUndo says whether undos consist of such acts.
+func isOfUndo(a act) bool {
+	return a.failed == "" && slices.Contains([]string{"umount2", "unlinkat", "write", "sendto", "sendmsg"}, a.name) && len(a.args) > 1
 }
 
 // takesBack says whether an act is the undo of a step, or part of it: a directory
 // goes with what is in it, and a container's group with its members and, when it
 // was the last, its parent.
 func takesBack(r steps.Record, a act) bool {
-	if len(a.args) == 0 {
+	if !isOfUndo(a) {
 		return false
 	}
 	target, _, _ := strings.Cut(r.Target, " -> ")
-	path, _ := literal(a.args[0])
+	path, _ := strace.Literal(a.args[0])
 	switch r.Kind {
 	case images.KindMount:
 		return a.name == "umount2" && path == target
@@ -235,6 +265,9 @@ func takesBack(r steps.Record, a act) bool {
 			a.name == "unlinkat" && (strings.HasSuffix(path, target) || strings.HasSuffix(path, filepath.Dir(target)))
 	case cgroups.KindShared:
 		return a.name == "unlinkat" && strings.HasSuffix(path, target)
+	}
+	if takes, known := takesNetworkBack(r.Kind, r.Target, a); known {
+		return takes && a.network == ""
 	}
 	return a.name == "unlinkat" && (path == target || strings.HasPrefix(path, target+"/"))
 }

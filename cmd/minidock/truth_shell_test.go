@@ -17,14 +17,13 @@ import (
 // minds. Each is made the body of a function, which is read and not run, in a
 // shell of its own: what is wrong in one must not be set right by the next.
 func unreadable(stories ...[]steps.Record) error {
-	const reader = `while IFS= read -r line; do
+	const reader = `for command; do
 	(eval "f() { :
-$line
-}") || { echo "can't read: $line"; status=1; }
+$command
+}") || { echo "can't read: $command"; status=1; }
 done
 exit ${status-0}`
-	cmd := exec.Command("sh", "-c", reader)
-	cmd.Stdin = strings.NewReader(strings.Join(toldCommands(stories), "\n") + "\n")
+	cmd := exec.Command("sh", slices.Concat([]string{"-c", reader, "sh"}, toldCommands(stories))...)
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, said)
 	}
@@ -47,12 +46,12 @@ func toldCommands(stories [][]steps.Record) []string {
 }
 
 func TestShellThatIsWrongIsSeen(t *testing.T) {
-	for _, line := range []string{`echo "open`, `echo it's`, `mount -o a;b) /x`, `if true`} {
+	for _, line := range []string{`echo "open`, `echo it's`, `mount -o a;b) /x`, `if true`, "nft 'table ip x {\n}"} {
 		if unreadable([]steps.Record{{Step: steps.Step{Shell: []string{"true", line, `echo "open`}}}}) == nil {
 			t.Errorf("a shell takes %q", line)
 		}
 	}
-	if err := unreadable([]steps.Record{{Step: steps.Step{Undo: "rm x", Shell: []string{"# nothing", "echo 'a\"b' > /x", ""}}}}); err != nil {
+	if err := unreadable([]steps.Record{{Step: steps.Step{Undo: "rm x", Shell: []string{"# nothing", "echo 'a\"b' > /x", "", "nft 'table ip x {\n}'"}}}}); err != nil {
 		t.Error(err)
 	}
 }
@@ -80,10 +79,14 @@ func readStory(t *testing.T, said string) []steps.Record {
 		} else if m := undone.FindStringSubmatch(line); m != nil {
 			n, _ := strconv.Atoi(m[1])
 			story = takeBack(story, steps.Record{N: n, State: steps.Undone, Step: steps.Step{Kind: steps.Kind(m[2]), Target: m[3]}})
+		} else if strings.HasPrefix(line, "      failed: ") {
+			story[last].State = steps.Failed
 		} else if call, ok := strings.CutPrefix(line, "      call "); ok {
 			story[last].Call = append(story[last].Call, call)
 		} else if shell, ok := strings.CutPrefix(line, "      $    "); ok {
 			story[last].Shell = append(story[last].Shell, shell)
+		} else if more, ok := strings.CutPrefix(line, "           "); ok {
+			story[last].Shell[len(story[last].Shell)-1] += "\n" + more
 		}
 	}
 	if len(story) == 0 {

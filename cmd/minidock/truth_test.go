@@ -17,6 +17,8 @@ import (
 
 	"github.com/minidock/minidock/images"
 	"github.com/minidock/minidock/internal/require"
+	"github.com/minidock/minidock/internal/strace"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -40,6 +42,12 @@ func tracedRuns(dir string) []tracedRun {
 		{name: "walled", flags: []string{"--read-only", "--init", "--security-opt", "no-new-privileges", "--cap-drop", "ALL", "--user", "7:8"}},
 		{name: "open", flags: []string{"--privileged"}},
 		{name: "fleeting", flags: []string{"--rm", "--explain", "--security-opt", "seccomp=unconfined", "--cap-add", "ALL"}},
+		{name: "named", flags: []string{
+			"--dns", "192.0.2.53", "--dns-search", "example.org", "--dns-option", "ndots:2", "--domainname", "example.org", "--add-host", "db:192.0.2.1", "--add-host", "gw:host-gateway",
+			"--mac-address", "02:00:00:00:00:09", "--publish", "8080:80", "-p", "127.0.0.1:5300-5301:53-54/udp", "--expose", "99/udp", "--publish-all",
+		}},
+		{name: "hosted", flags: []string{"--network", "host", "--dns", "192.0.2.53"}},
+		{name: "alone", flags: []string{"--network", "none"}},
 		{name: "limited", limited: true, flags: []string{
 			"--cpus", "0.5", "--cpu-shares", "512", "--cpuset-cpus", "0", "-m", "64m", "--memory-swap", "96m",
 			"--memory-reservation", "32m", "--memory-high", "48m", "--pids-limit", "50",
@@ -65,6 +73,9 @@ func TestToldStoryIsTrue(t *testing.T) {
 			if r.limited {
 				require.Needs(t, require.CgroupV2)
 			}
+			if !slices.Contains(r.flags, "--explain") {
+				w.needDefaultNetwork()
+			}
 			got := w.trace(t, dir, r)
 			stories = append(stories, got.story)
 			for _, complaint := range judge(got.story, got.acts) {
@@ -78,6 +89,13 @@ func TestToldStoryIsTrue(t *testing.T) {
 	if err := unreadable(stories...); err != nil {
 		t.Error(err)
 	}
+}
+
+// needDefaultNetwork makes the network that is made with the first container: it has
+// a story of its own, which only who makes it is told.
+func (w *world) needDefaultNetwork() {
+	w.t.Helper()
+	w.must("rm", strings.TrimSpace(w.must("create", "traced", "true")))
 }
 
 // Whoever adds a flag adds it to a run, or the story of that flag is not tested.
@@ -109,14 +127,51 @@ func seesLies(t *testing.T, true told) {
 			t.Errorf("nobody misses step %d (%s %s)", r.N, r.Kind, r.Target)
 		}
 	}
-	taken := append(slices.Clone(true.story), steps.Record{State: steps.Undone, Step: steps.Step{Kind: images.KindMount, Target: "/nowhere"}})
-	if len(judge(taken, true.acts)) == 0 {
-		t.Error("nobody minds that a mount is said to be taken back that never was")
+	for kind, target := range map[steps.Kind]string{
+		images.KindMount: "/nowhere", netns.KindNamespace: "/nowhere", netns.KindVeth: "vnowhere.0 -> nowhere 192.0.2.0/24 of nobody",
+		netns.KindRules: "nowhere 192.0.2.0/24 of nobody", netns.KindPublished: "nobody published tcp . 1 : 192.0.2.1 . 1", netns.KindResident: "/nowhere/1.json",
+	} {
+		taken := append(slices.Clone(true.story), steps.Record{State: steps.Undone, Step: steps.Step{Kind: kind, Target: target}})
+		if len(judge(taken, true.acts)) == 0 {
+			t.Errorf("nobody minds that a %s is said to be taken back that never was", kind)
+		}
 	}
-	for _, call := range []string{`mount("none", "/nowhere", "tmpfs", 0, NULL)`, `setuid(12345)`, `write("/proc/sys/kernel/panic", "1")`} {
+	for _, call := range []string{
+		`mount("none", "/nowhere", "tmpfs", 0, NULL)`, `setuid(12345)`, `write("/proc/sys/kernel/panic", "1")`,
+		`sendto(netlink, RTM_NEWLINK {IFLA_IFNAME="nowhere", IFF_UP})`, `sendto(netlink, RTM_NEWLINK {…})`,
+		`sendmsg(netlink, [NFNL_MSG_BATCH_BEGIN, NFT_MSG_NEWTABLE ip "nowhere", NFNL_MSG_BATCH_END])`, `setns("/nowhere", CLONE_NEWNET)`,
+	} {
 		lie := append(slices.Clone(true.story), steps.Record{Step: steps.Step{Kind: "lie", Call: []string{call}}})
 		if len(judge(lie, true.acts)) == 0 {
 			t.Errorf("nobody minds a made-up %s", call)
+		}
+	}
+	seesTwistedMessages(t, true)
+}
+
+// seesTwistedMessages leaves out one thing of each message that is told to be sent
+// over netlink, and then tells of it as done in another network.
+func seesTwistedMessages(t *testing.T, true told) {
+	t.Helper()
+	for i, r := range true.story {
+		twist := func(what string, change func(*steps.Record)) {
+			lie := slices.Clone(true.story)
+			lie[i].Call, lie[i].Shell = slices.Clone(r.Call), slices.Clone(r.Shell)
+			change(&lie[i])
+			if len(judge(lie, true.acts)) == 0 {
+				t.Errorf("nobody minds that step %d (%s %s) is told %s", r.N, r.Kind, r.Target, what)
+			}
+		}
+		for j, call := range r.Call {
+			_, message, sent := strings.Cut(call, "(netlink, ")
+			if !sent {
+				continue
+			}
+			last, end := strings.LastIndex(call, ", "), len(strings.TrimRight(call, "})]"))
+			twist("without the end of "+message, func(lie *steps.Record) { lie.Call[j] = call[:last] + call[end:] })
+			if !r.Inside {
+				twist("of another network", func(lie *steps.Record) { lie.Shell = append([]string{"nsenter --net=/nowhere true"}, lie.Shell...) })
+			}
 		}
 	}
 }
@@ -166,8 +221,8 @@ const quiet = "!futex,nanosleep,epoll_pwait,epoll_ctl,rt_sigaction,rt_sigprocmas
 // traceDeadline is generous: an emulated machine takes half a minute.
 const traceDeadline = 4 * time.Minute
 
-// strace is how a command is to be traced.
-type strace struct {
+// stracing is how a command is to be traced.
+type stracing struct {
 	log   string
 	stdin string
 	// terminal is for a terminal as standard input.
@@ -176,12 +231,15 @@ type strace struct {
 
 // strace runs a command, and returns what it said on stderr, and what it and
 // everyone that it started did.
-func (w *world) strace(t *testing.T, s strace, command ...string) (said string, acts []act) {
+func (w *world) strace(t *testing.T, s stracing, command ...string) (said string, acts []act) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), traceDeadline)
 	defer cancel()
 	// The longest string is an overlay mount's page of options.
 	args := []string{"-f", "-y", "--decode-pids=pidns", "-s", "4096", "-e", "signal=none", "-e", "trace=" + quiet, "-o", s.log}
+	// A network of their own keeps the commands off the machine's. strace, outside
+	// of it, does not know what is sent in there, and so shows all of it as bytes.
+	args = append(args, "unshare", "--net", "sh", "-c", `ip link set lo up && exec "$@"`, "sh")
 	cmd := exec.CommandContext(ctx, "strace", append(args, command...)...)
 	cmd.Env = append(os.Environ(), "MINIDOCK_ROOT="+w.layout.Root)
 	cmd.Stdin = strings.NewReader(s.stdin)
@@ -197,7 +255,7 @@ func (w *world) strace(t *testing.T, s strace, command ...string) (said string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	calls, err := parseTrace(string(text))
+	calls, err := strace.Parse(string(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +287,7 @@ func screenTerminal(t *testing.T) *os.File {
 // trace runs a container under strace.
 func (w *world) trace(t *testing.T, dir string, r tracedRun) told {
 	t.Helper()
-	said, acts := w.strace(t, strace{log: filepath.Join(dir, r.name+".strace"), stdin: r.stdin},
+	said, acts := w.strace(t, stracing{log: filepath.Join(dir, r.name+".strace"), stdin: r.stdin},
 		slices.Concat([]string{w.minidock, "run", "--name", r.name}, r.flags, []string{"traced"}, r.command())...)
 	return told{w.story(t, r, said), relevant(acts, exemptions(w.layout))}
 }

@@ -53,7 +53,9 @@ func verbs() []verb {
 		{"memhog", "memhog MB [--step MB] [--pace DURATION] [--hold DURATION] [--child [--exit N]]: take memory and touch every page", memhog},
 		{"cpuburn", "cpuburn [SECONDS] [--threads N]: keep processors busy and report the time used", cpuburn},
 		{"forkbomb", "forkbomb [N]: fork until refused, at most N times (200)", forkbomb},
-		{"serve", "serve [PORT]: answer HTTP on every address (8080)", serve},
+		{"serve", "serve [[ADDRESS:]PORT[/udp]]: answer HTTP, or send datagrams back, on every address or one (8080)", serve},
+		{"call", "call HOST:PORT[/udp]: call what serve answers, and write the answer", call},
+		{"lookup", "lookup NAME|ADDRESS…: write what each stands for", lookup},
 		{"report", "report: write what this process sees, as JSON", report},
 		// What the others start themselves as.
 		{"orphan-maker", "", orphanMaker},

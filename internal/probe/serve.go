@@ -6,27 +6,66 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // serve answers each HTTP request with one line, by hand: net/http would make
-// this file three times as big.
+// this file three times as big. Over UDP it sends each datagram back.
 func serve(args []string) error {
-	port := "8080"
+	at := "8080"
 	if len(args) > 0 {
-		if _, err := number(args, "serve"); err != nil {
+		at = args[0]
+	}
+	place, datagrams := strings.CutSuffix(at, "/udp")
+	if !strings.Contains(place, ":") {
+		place = ":" + place
+	}
+	address, port, err := net.SplitHostPort(place)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return usage("serve: " + at + " is no [ADDRESS:]PORT[/udp]")
+	}
+	signals := endings()
+	if err := listen(net.JoinHostPort(address, port), datagrams); err != nil {
+		return err
+	}
+	return endedBy(<-signals)
+}
+
+func listen(at string, datagrams bool) error {
+	if datagrams {
+		conn, err := net.ListenPacket("udp", at)
+		if err != nil {
 			return err
 		}
-		port = args[0]
+		fmt.Println("listening on", conn.LocalAddr())
+		go sendBack(conn)
+		return nil
 	}
-	listener, err := net.Listen("tcp", ":"+port)
+	listener, err := net.Listen("tcp", at)
 	if err != nil {
 		return err
 	}
-	signals := endings()
 	fmt.Println("listening on", listener.Addr())
 	go accept(listener)
-	return endedBy(<-signals)
+	return nil
+}
+
+func sendBack(conn net.PacketConn) {
+	buffer := make([]byte, 65535) // the largest datagram (RFC 768)
+	for {
+		n, from, err := conn.ReadFrom(buffer)
+		if err == nil {
+			_, err = conn.WriteTo(buffer[:n], from)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "probe:", err)
+			return
+		}
+	}
 }
 
 func accept(listener net.Listener) {

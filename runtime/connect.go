@@ -1,0 +1,237 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/minidock/minidock/netns"
+	"github.com/minidock/minidock/steps"
+)
+
+// Connect puts a container on one more network; a running one at once. Of the
+// endpoint only what the user asks for is set: aliases, address, hardware address.
+func Connect(l Layout, ref string, e netns.Endpoint, tell func(steps.Record)) error {
+	network, err := l.Networks().Find(e.Network)
+	if err != nil {
+		return err
+	}
+	e.Network = network.Name
+	return onNetworks(l, ref, request{Op: opConnect, Endpoint: &e}, tell)
+}
+
+// Disconnect takes a container off a network; a running one at once.
+func Disconnect(l Layout, ref, network string, tell func(steps.Record)) error {
+	found, err := l.Networks().Find(network)
+	if err != nil {
+		return err
+	}
+	return onNetworks(l, ref, request{Op: opDisconnect, Endpoint: &netns.Endpoint{Network: found.Name}}, tell)
+}
+
+// onNetworks asks a container's monitor for a change of its networks, or makes the
+// change where there is none.
+func onNetworks(l Layout, ref string, r request, tell func(steps.Record)) error {
+	c, err := Find(l, ref)
+	if err != nil {
+		return err
+	}
+	if c.Started() {
+		return c.act(r, tell)
+	}
+	d, err := c.lockStopped(tell)
+	if err != nil {
+		return err
+	}
+	defer d.held.release()
+	change := (&monitor{layout: l, container: d.container, ledger: d.ledger}).changeNetworks
+	return errors.Join(d.container.tellLock(d.held, tell), change(r), d.ledger.Close())
+}
+
+// changeNetworks does it: for a container that runs the links first, and then what
+// its configuration says, so that no killed command leaves an address in there that
+// nobody has leased.
+func (m *monitor) changeNetworks(r request) error {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	if r.Op == opConnect {
+		return m.connect(*r.Endpoint)
+	}
+	return m.disconnect(r.Endpoint.Network)
+}
+
+func (m *monitor) connect(e netns.Endpoint) error {
+	c := m.container
+	if err := c.mayConnect(e.Network); err != nil {
+		return err
+	}
+	e.Index = c.Config.Network.freeIndex()
+	if e.MAC == "" {
+		e.MAC = netns.RandomMAC().String()
+	}
+	e.Asked = e.Address
+	if err := c.lease(m.ledger, &e, nil); err != nil {
+		return err
+	}
+	c.Config.Network.Endpoints = append(c.Config.Network.Endpoints, e)
+	err := m.plugIn(e)
+	if err == nil {
+		err = m.introduce(e)
+	}
+	if err != nil {
+		return errors.Join(err, m.disconnect(e.Network))
+	}
+	return nil
+}
+
+// plugIn connects a running container's namespace; it gives the way out, and with it
+// the way to the published ports, if there is none yet.
+func (m *monitor) plugIn(e netns.Endpoint) error {
+	c := m.container
+	if !c.Running() {
+		return nil
+	}
+	network, err := m.layout.Networks().Find(e.Network)
+	if err != nil {
+		return err
+	}
+	plug := netns.Plug{
+		Namespace: c.layout.NetworkNamespace(c.Config.ID), Container: c.Config.ID, Endpoint: e,
+		Default: !network.Internal && m.wayOut() == e.Network,
+	}
+	if err := m.layout.Networks().Attach(m.ledger, network, plug); err != nil {
+		return err
+	}
+	c.emitNetwork("connect", network)
+	if err := m.announce(e); err != nil || !plug.Default {
+		return err
+	}
+	return m.publishAgain()
+}
+
+// introduce writes down that the container is on one network more, for itself, for
+// its C library and for the resolvers.
+func (m *monitor) introduce(e netns.Endpoint) error {
+	c := m.container
+	if err := c.saveConfig(); err != nil {
+		return err
+	}
+	names := netns.Names{Hostname: c.Config.Hostname, Domainname: c.Config.Network.Domainname, Addresses: []netip.Addr{e.Address}}
+	if err := names.AddHostsLines(m.ledger, c.dir()); err != nil || m.resolver == nil {
+		return err
+	}
+	if err := c.introduceOn(m.ledger, e); err != nil {
+		return err
+	}
+	return m.resolver.follow(c)
+}
+
+// wayOut names the network that the default route leads to; "" where there is none.
+func (m *monitor) wayOut() string {
+	for _, e := range m.container.Config.Network.Endpoints {
+		if network, err := m.layout.Networks().Find(e.Network); err == nil && !network.Internal {
+			return network.Name
+		}
+	}
+	return ""
+}
+
+func (m *monitor) disconnect(name string) error {
+	c := m.container
+	at := slices.IndexFunc(c.Config.Network.Endpoints, func(e netns.Endpoint) bool { return e.Network == name })
+	if at < 0 {
+		return c.notConnected(name)
+	}
+	gone, before := c.Config.Network.Endpoints[at], m.wayOut()
+	c.Config.Network.Endpoints = slices.Delete(slices.Clone(c.Config.Network.Endpoints), at, at+1)
+	if err := errors.Join(c.saveConfig(), netns.RemoveHostsLines(m.ledger, c.dir(), gone.Address), m.unplug(gone, before)); err != nil {
+		return err
+	}
+	return m.layout.Networks().Release(m.ledger, name, c.Config.ID, gone.Address)
+}
+
+// notConnected says in Docker's words why there is nothing to disconnect.
+func (c *Container) notConnected(name string) error {
+	if name == netns.Host && c.Config.Network.Mode == netns.Host {
+		return &steps.Fault{Msg: "container cannot be disconnected from host network or connected to host network", Hint: "Make one without --network host."}
+	}
+	return &steps.Fault{Msg: fmt.Sprintf("container %s is not connected to network %s", c.Config.ID, name), Hint: "See `minidock inspect " + c.Config.Name + "`."}
+}
+
+// unplug takes the links of a network from a running container, and leads its way
+// out and its published ports over another, if they went over this one.
+func (m *monitor) unplug(e netns.Endpoint, wayOut string) error {
+	c := m.container
+	if !c.Running() {
+		return nil
+	}
+	network, err := m.layout.Networks().Find(e.Network)
+	if err != nil {
+		return err
+	}
+	if err := netns.WithdrawResident(m.ledger, c.layout.place(), network.Name, c.Config.ID); err != nil {
+		return err
+	}
+	if m.resolver != nil {
+		if err := m.resolver.follow(c); err != nil {
+			return err
+		}
+	}
+	if err := m.layout.Networks().Detach(m.ledger, network, c.Config.ID, e.Index); err != nil {
+		return err
+	}
+	c.emitNetwork("disconnect", network)
+	if wayOut != e.Network {
+		return nil
+	}
+	return errors.Join(m.unpublish(), m.leadOver(m.wayOut()))
+}
+
+// leadOver makes another network the way out; "" is none.
+func (m *monitor) leadOver(name string) error {
+	if name == "" {
+		return nil
+	}
+	network, err := m.layout.Networks().Find(name)
+	if err != nil {
+		return err
+	}
+	if err := netns.LeadOut(m.ledger, m.layout.NetworkNamespace(m.container.Config.ID), network); err != nil {
+		return err
+	}
+	return m.publishAgain()
+}
+
+// freeIndex is the lowest number that no interface has.
+func (n NetworkConfig) freeIndex() int {
+	for i := 0; ; i++ {
+		if !slices.ContainsFunc(n.Endpoints, func(e netns.Endpoint) bool { return e.Index == i }) {
+			return i
+		}
+	}
+}
+
+// mayConnect refuses in Docker's words what can't be.
+func (c *Container) mayConnect(name string) error {
+	n := c.Config.Network
+	_, shares := n.shares()
+	switch {
+	case name == netns.Host:
+		return &steps.Fault{Msg: "cannot connect container to host network - container must be created in host network mode", Hint: "minidock run --network host …"}
+	case name == netns.None:
+		return &steps.Fault{Msg: "container cannot be connected to multiple networks with one of the networks in private (none) mode", Hint: "Disconnect it from its networks instead."}
+	case n.Mode == netns.None && len(n.Endpoints) == 0:
+		return &steps.Fault{Msg: "container cannot be connected to multiple networks with one of the networks in private (none) mode", Hint: "Make one without --network none."}
+	case n.Mode == netns.Host || shares:
+		return &steps.Fault{Msg: "container sharing network namespace with another container or host cannot be connected to any other network", Hint: "Make one with --network " + name + "."}
+	case slices.ContainsFunc(n.Endpoints, func(e netns.Endpoint) bool { return e.Network == name }):
+		return &steps.Fault{Msg: fmt.Sprintf("endpoint with name %s already exists in network %s", c.Config.Name, name), Hint: "See `minidock inspect " + c.Config.Name + "`."}
+	}
+	return nil
+}
+
+// emitNetwork is Docker's event of a network that a container comes to or leaves.
+func (c *Container) emitNetwork(action string, network netns.Network) {
+	emitNetwork(c.layout, action, network, map[string]string{"container": c.Config.ID})
+}
