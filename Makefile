@@ -1,7 +1,7 @@
 # Two commands are all that a newcomer needs: make demo, make test. `make help` lists the others.
 export PATH := $(PATH):/usr/local/go/bin
 
-export TAGS := netgo osusergo seccomp urfave_cli_no_docs
+export TAGS := netgo osusergo seccomp urfave_cli_no_docs runc_nocriu
 PREFIX ?= /usr/local
 # Whether the source lies in a Git checkout that Go may read should not decide whether it builds.
 BUILD := go build -trimpath -buildvcs=false
