@@ -2,15 +2,18 @@ package main
 
 import (
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/urfave/cli/v2"
 
 	"github.com/minidock/minidock/cgroups"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/runtime"
 	"github.com/minidock/minidock/steps"
 )
@@ -36,6 +39,7 @@ func asked(words ...string) (runtime.Options, error) {
 // wanted is what a run without flags asks for.
 func wanted(change func(*runtime.Options)) runtime.Options {
 	o := runtime.Options{Image: "x", Command: []string{}, Labels: map[string]string{}}
+	o.Network = runtime.NetworkConfig{Mode: "bridge", Endpoints: []netns.Endpoint{{Network: "bridge"}}}
 	change(&o)
 	return o
 }
@@ -67,6 +71,20 @@ func TestFlagsBecomeOptions(t *testing.T) {
 		"--log-driver json-file --log-opt max-size=10m --log-opt max-file=3 --log-opt max-size=1k --log-opt labels=a,b x": func(o *runtime.Options) {
 			o.Log = runtime.LogConfig{Driver: "json-file", Options: map[string]string{"max-size": "1k", "max-file": "3", "labels": "a,b"}}
 		},
+		"--network front --network name=back,alias=db,ip=10.1.0.7 --network-alias www --ip 10.0.0.7 -p 8080:80 --expose 53/udp --dns 192.0.2.53 --add-host gw:host-gateway --domainname lab x": func(o *runtime.Options) {
+			o.Network = runtime.NetworkConfig{
+				Mode: "front", Domainname: "lab", DNS: []netip.Addr{netip.MustParseAddr("192.0.2.53")}, Exposed: []string{"53/udp"},
+				Endpoints: []netns.Endpoint{
+					{Network: "front", Aliases: []string{"www"}, Address: netip.MustParseAddr("10.0.0.7")},
+					{Network: "back", Aliases: []string{"db"}, Address: netip.MustParseAddr("10.1.0.7")},
+				},
+				ExtraHosts: []netns.ExtraHost{{Name: "gw"}},
+				Ports:      []netns.Port{{Proto: "tcp", Container: 80, HostIP: netip.IPv4Unspecified(), Host: 8080}},
+			}
+		},
+		"--network host -p 80:80 -P x": func(o *runtime.Options) {
+			o.Network = runtime.NetworkConfig{Mode: "host", Endpoints: []netns.Endpoint{{Network: "host"}}}
+		},
 		"--cpus .5 -c 512 --cpuset-cpus 0,1 --pids-limit -1 x": func(o *runtime.Options) {
 			o.Limits = cgroups.Limits{NanoCPUs: 500_000_000, CPUShares: 512, CpusetCpus: "0,1", PidsLimit: -1}
 		},
@@ -88,7 +106,7 @@ func TestFlagsBecomeOptions(t *testing.T) {
 					*list = nil
 				}
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Error(diff)
 			}
 		})
