@@ -22,8 +22,10 @@ func (k *killing) judge() {
 	if strings.Contains(k.args, "image") || strings.Contains(k.args, "cleanup") {
 		k.removeOthers()
 	}
-	for _, id := range strings.Fields(k.must("network", "ls", "-q", "--filter", "type=custom")) {
-		k.must("network", "rm", id)
+	if k.networked() {
+		for _, id := range strings.Fields(k.must("network", "ls", "-q", "--filter", "type=custom")) {
+			k.must("network", "rm", id)
+		}
 	}
 	k.cleanUp()
 	for _, g := range k.gates {
@@ -49,6 +51,9 @@ func (k *killing) judge() {
 	k.compareFiles()
 	k.look(k.t)
 }
+
+// networked says whether a network of the user's may be there.
+func (k *killing) networked() bool { return strings.Contains(k.args, "network") }
 
 func (k *killing) somethingLeft() bool {
 	return len(leftover.Compare(append(k.shared(), k.before...), leftover.Snapshot(k.ties...))) > 0

@@ -262,6 +262,10 @@ func (m *moment) alone(victim string) bool {
 	return (victim == "monitor" || m.actor != "init") && !strings.Contains(m.what, legacyTree)
 }
 
+// notes says whether the act is a line of a ledger. Between the end of one step and
+// the beginning of the next nothing is done: of two lines in a row one is enough.
+func (m *moment) notes() bool { return strings.Contains(m.what, "/ledgers/") }
+
 // stride is how many known acts lie between two at which somebody is killed.
 const stride = 29
 
@@ -269,8 +273,11 @@ const stride = 29
 // act is known by who does it, what it is, and what it is done to.
 func (g *group) choose(known map[string]bool) {
 	passed := 0
+	before := map[string]moment{}
 	for _, m := range g.acts {
-		if g.victim == "monitor" && !m.monitored {
+		previous := before[m.actor]
+		before[m.actor] = m
+		if g.victim == "monitor" && !m.monitored || previous.notes() && m.notes() {
 			continue
 		}
 		key := fmt.Sprint(g.victim, " ", m.actor, " ", m.what)
