@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -109,14 +110,7 @@ func fails(rcode int) dns.HandlerFunc {
 // served starts a server on the loopback of this namespace.
 func served(t testing.TB, table *Table, forward *Forwarder, change ...func(*Server)) (s *Server, at string) {
 	t.Helper()
-	packets, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	streams, err := net.Listen("tcp4", packets.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	packets, streams := onePort(t)
 	s = NewServer(packets, streams, table, forward)
 	for _, c := range change {
 		c(s)
@@ -132,4 +126,24 @@ func served(t testing.TB, table *Table, forward *Forwarder, change ...func(*Serv
 		}
 	})
 	return s, packets.LocalAddr().String()
+}
+
+// onePort opens both sockets at the same port: one that the kernel draws for UDP may
+// be taken for TCP, so it draws again.
+func onePort(t testing.TB) (*net.UDPConn, net.Listener) {
+	t.Helper()
+	var last error
+	for range 50 {
+		packets, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams, err := net.Listen("tcp4", packets.LocalAddr().String())
+		if err == nil {
+			return packets, streams
+		}
+		last = errors.Join(err, packets.Close())
+	}
+	t.Fatal(last)
+	return nil, nil
 }
