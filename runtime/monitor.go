@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"syscall"
@@ -200,8 +201,10 @@ func (m *monitor) wait() Exit {
 	m.turn(running)
 	stopWatching := m.watchMemory()
 	syncing := time.AfterFunc(m.syncDelay(), m.syncState)
+	shrinking := time.AfterFunc(shrinkDelay, debug.FreeOSMemory)
 	state, err := m.process.Wait()
 	syncing.Stop()
+	shrinking.Stop()
 	stopWatching()
 	exit := Exit{StartedAt: m.container.Live.StartedAt, FinishedAt: time.Now().UTC()}
 	m.stdio.drain()
@@ -218,6 +221,10 @@ func (m *monitor) wait() Exit {
 	})
 	return exit
 }
+
+// shrinkDelay is how long after its start a container's monitor gives back to the
+// kernel what the start needed: one that ends before has no use for it.
+const shrinkDelay = time.Second
 
 // syncDelay is how long after its start a container's state is synced to the disk.
 // One with --rm that ends before has nothing to be found by after a power cut; the
