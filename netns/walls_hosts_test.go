@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/minidock/minidock/internal/hosts"
+	"github.com/minidock/minidock/internal/require"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -62,14 +63,13 @@ func TestWhoReachesWhom(t *testing.T) {
 func TestPublishedPorts(t *testing.T) {
 	for _, filtered := range []string{"0", "1"} {
 		t.Run("bridge-nf-call-iptables="+filtered, func(t *testing.T) {
-			w := newWorld(t)
-			if w.host.Run("cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null || true") == "" {
-				if filtered == "1" {
-					t.Skip("no br_netfilter in this kernel")
-				}
-			} else {
-				w.host.Run("sysctl -qw net.bridge.bridge-nf-call-iptables=" + filtered)
+			needsHosts(t)
+			if filtered == "1" {
+				require.Layers(t, "the lab VM's br_netfilter is not loaded", "native")
+				require.Needs(t, require.BridgeNetfilter)
 			}
+			w := newWorld(t)
+			w.host.Run("[ ! -d /proc/sys/net/bridge ] || sysctl -qw net.bridge.bridge-nf-call-iptables=" + filtered)
 			publishedPorts(t, w)
 		})
 	}

@@ -30,6 +30,10 @@ const (
 	Fish       Need = "fish"
 	Groff      Need = "groff"
 	Zsh        Need = "zsh"
+	Iptables   Need = "iptables"
+	// BridgeNetfilter is a kernel with br_netfilter, which shows the firewall what a
+	// bridge passes on.
+	BridgeNetfilter Need = "br_netfilter"
 	// CgroupV2 is a pure cgroup v2 host with the cpu, memory and pids controllers.
 	CgroupV2 Need = "cgroupv2"
 	// CgroupV1 is a host whose controllers are on version 1.
@@ -98,9 +102,11 @@ func missing(n Need) string {
 		return unless(overlay(), "kernel without overlayfs")
 	case Seccomp:
 		return unless(exists("/proc/sys/kernel/seccomp/actions_avail"), "kernel without seccomp filters")
-	case Strace, Fish, Groff, Zsh:
+	case Strace, Fish, Groff, Zsh, Iptables:
 		_, err := exec.LookPath(string(n))
 		return unless(err == nil, string(n)+" is not installed")
+	case BridgeNetfilter:
+		return unless(exists("/proc/sys/net/bridge"), "kernel without br_netfilter, or the module is not loaded")
 	case CgroupV2:
 		return unless(controllers("cpu", "memory", "pids"), "needs cgroup v2 with the cpu, memory and pids controllers (the lab VM has it)")
 	case CgroupV1:
