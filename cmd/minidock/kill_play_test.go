@@ -265,6 +265,18 @@ func (k *killing) begin(args ...string) {
 	if k.monitor == 0 {
 		k.t.Fatal("no monitor was seen")
 	}
+	k.eventually(k.saidReady, "the container's program runs, and its first line is logged")
+}
+
+// saidReady says whether a container has logged something.
+func (k *killing) saidReady() bool {
+	logs, _ := filepath.Glob(filepath.Join(k.layout.Container("*"), "*-json.log")) // The pattern is a good one.
+	for _, log := range logs {
+		if info, err := os.Stat(log); err == nil && info.Size() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // running makes a container that ends when it is told to.

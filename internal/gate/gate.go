@@ -122,9 +122,10 @@ func (g *Gate) serve(first int) {
 		if !g.open.Load() {
 			act, counts := table.describe(n)
 			switch {
+			case !counts:
 			case !entered && act.Pid == first:
 				entered = true
-			case counts && !g.before(act):
+			case !g.before(act):
 				g.open.Store(true)
 			}
 		}

@@ -17,7 +17,7 @@ import (
 // for safety.
 func (t table) describe(n *notice) (act Act, counts bool) {
 	c, counts := t[int(n.nr)], true
-	act = Act{Pid: processOf(n.pid), Call: c.name}
+	act = Act{Call: c.name}
 	switch {
 	case c.look != nil:
 		act.Target, counts = c.look(n)
@@ -25,6 +25,9 @@ func (t table) describe(n *notice) (act Act, counts bool) {
 		act.Target = n.pathAt(c.dir, c.path)
 	case c.fd >= 0:
 		act.Target = n.file(int32(n.args[c.fd]))
+	}
+	if counts {
+		act.Pid = processOf(n.pid)
 	}
 	return act, counts
 }
@@ -70,20 +73,22 @@ func (n *notice) text(at uint64) string {
 	return string(text)
 }
 
-// memory reads up to size bytes; fewer where the caller's memory ends. A page at
-// a time, since a string near the end of memory reads short otherwise.
+// pageSize is the least that a machine has; a larger one is a multiple of it.
+const pageSize = 4096
+
+// memory reads up to size bytes, at most two pages; fewer where the caller's memory
+// ends. In two parts, each on pages of its own, since what reaches beyond the end is
+// not read at all (process_vm_readv(2)).
 func (n *notice) memory(at uint64, size int) []byte {
 	if at == 0 {
 		return nil
 	}
-	f, err := os.Open(n.proc("mem"))
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
 	buffer := make([]byte, size)
-	got, _ := f.ReadAt(buffer, int64(at))
-	return buffer[:got]
+	toPageEnd := min(size, pageSize-int(at%pageSize))
+	there := []unix.RemoteIovec{{Base: uintptr(at), Len: toPageEnd}, {Base: uintptr(at) + uintptr(toPageEnd), Len: size - toPageEnd}}
+	here := []unix.Iovec{{Base: &buffer[0], Len: uint64(size)}}
+	got, _ := unix.ProcessVMReadv(int(n.pid), here, there, 0)
+	return buffer[:max(got, 0)]
 }
 
 // word reads 8 bytes of a structure, 0 where there are none.
@@ -112,7 +117,10 @@ func lookWrite(n *notice) (string, bool) { return lookFile(n, int32(n.args[0])) 
 
 // lookOpenat2 reads struct open_how, whose first word are the flags (openat2(2)).
 func lookOpenat2(n *notice) (string, bool) {
-	return n.pathAt(0, 1), n.word(n.args[2])&unix.O_CREAT != 0
+	if n.word(n.args[2])&unix.O_CREAT == 0 {
+		return "", false
+	}
+	return n.pathAt(0, 1), true
 }
 
 // lookClone3 reads struct clone_args, whose first word are the flags (clone(2)).
