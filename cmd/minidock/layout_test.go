@@ -15,6 +15,7 @@ import (
 // held against its table, while a container runs and after another has ended.
 func TestLayoutDocumentNamesEveryFile(t *testing.T) {
 	require.Needs(t, require.Root, require.Namespaces, require.Overlay)
+	require.Layers(t, "nothing in it depends on cgroup v2", "native")
 	patterns := documentedPaths(t)
 	w := newWorld(t)
 	w.importProbe()

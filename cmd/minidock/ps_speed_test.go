@@ -23,6 +23,7 @@ const stoppedContainers = 1000
 // so that a busy machine can't fail it.
 func TestListingDoesNotPayForStoppedContainers(t *testing.T) {
 	require.Needs(t, require.Root, require.Namespaces, require.Overlay)
+	require.Layers(t, "nothing in it depends on cgroup v2", "native")
 	w := newWorld(t)
 	empty := best(t, w, "ps")
 	w.importProbe()

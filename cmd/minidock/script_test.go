@@ -50,8 +50,13 @@ func TestScripts(t *testing.T) {
 	require.Layers(t, "needs bin/minidock", "native", "vm")
 	bin := binaries(t)
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
-		Setup:               func(env *testscript.Env) error { return setUp(env, bin) },
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			if err := leaveOut(env.T().(testing.TB)); err != nil {
+				return err
+			}
+			return setUp(env, bin)
+		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -245,11 +250,21 @@ func needs(ts *testscript.TestScript, neg bool, args []string) {
 	require.Needs(worldOf(ts).t, list...)
 }
 
+// natively is obeyed by leaveOut: in the VM even the world around a script takes
+// seconds.
 func natively(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
 		ts.Fatalf("usage: natively")
 	}
-	require.Layers(worldOf(ts).t, "nothing in it depends on cgroup v2", "native")
+}
+
+// leaveOut skips a script that says natively where that is not.
+func leaveOut(t testing.TB) error {
+	text, err := os.ReadFile(filepath.Join("testdata/script", filepath.Base(t.Name())+".txtar"))
+	if err == nil && strings.Contains(string(text), "\nnatively\n") {
+		require.Layers(t, "nothing in it depends on cgroup v2", "native")
+	}
+	return err
 }
 
 // smallDisk puts the root directory on a tmpfs, which can be filled.

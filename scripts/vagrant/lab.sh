@@ -85,6 +85,11 @@ beside_libvirt() {
     if own_libvirt; then nsenter -t "$(own_libvirt_pid)" -m -n -p -- "$@"; else "$@"; fi
 }
 
+# Where our libvirt keeps what the VM's kernel says; users of the system's libvirt may not read its logs.
+console=/var/log/libvirt/qemu/console.log
+
+virsh_here() { beside_libvirt virsh -q -c qemu:///system "$@"; }
+
 beside_vm() {
     if own_libvirt; then nsenter -t "$(own_libvirt_pid)" -n -- "$@"; else "$@"; fi
 }
@@ -97,6 +102,7 @@ vagrant_here() {
     ! command -v timeout >/dev/null || deadline=(timeout --foreground 1200)
     MINIDOCK_BOX=$(cat "$lab/box" 2>/dev/null || true)
     export MINIDOCK_BOX MINIDOCK_DOMAIN_PREFIX=minidock-$lab_id-
+    ! own_libvirt || export MINIDOCK_CONSOLE=$console
     export VAGRANT_CWD=$checkout VAGRANT_DOTFILE_PATH=$lab/vagrant VAGRANT_CHECKPOINT_DISABLE=1
     beside_libvirt "${deadline[@]}" vagrant --no-tty "$@"
 }
