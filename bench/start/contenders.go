@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/minidock/minidock/bench/internal/rounds"
 	"github.com/minidock/minidock/cgroups"
 )
 
@@ -22,7 +23,7 @@ type contender struct {
 	Median  float64     `json:"median_ms"`
 	Min     float64     `json:"min_ms"`
 	// Ratio is that of its median to the reference's, with its interval.
-	Ratio *ratio `json:"ratio,omitempty"`
+	Ratio *rounds.Ratio `json:"ratio,omitempty"`
 
 	env []string
 	// around is put before what runs it, the timing program included.

@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/minidock/minidock/bench/internal/report"
+	"github.com/minidock/minidock/bench/internal/rounds"
 )
 
 // crowd is how a start slows down the more containers run already.
@@ -38,7 +40,7 @@ const few = 10
 
 // grown sums up at least few starts.
 func grown(name, version string, command []string, starts []float64) *growth {
-	first, last := median(starts[:few]), median(starts[len(starts)-few:])
+	first, last := rounds.Median(starts[:few]), rounds.Median(starts[len(starts)-few:])
 	return &growth{name, version, command, starts, first, last, last / first}
 }
 
@@ -62,7 +64,7 @@ func affordable(wanted, availableMiB int) int {
 // gather starts containers that stay, one after the other, and takes all away
 // again: runc's, then minidock's, whose clearing takes everybody's files.
 func (s *stage) gather(ctx context.Context, wanted int) (*crowd, error) {
-	count := affordable(wanted, availableMiB())
+	count := affordable(wanted, report.AvailableMiB())
 	if count == 0 {
 		return nil, nil
 	}
@@ -103,10 +105,4 @@ func (s *stage) grow(ctx context.Context, count int, start func(id string) ([]st
 		starts = append(starts, float64(time.Since(begun))/float64(time.Millisecond))
 	}
 	return grown(filepath.Base(command[0]), versionOf(ctx, command[0]), command, starts), nil
-}
-
-// availableMiB is how much memory can be had without swapping (proc(5), meminfo).
-func availableMiB() int {
-	kib, _ := strconv.Atoi(strings.TrimSuffix(entry("/proc/meminfo", "MemAvailable", ":"), " kB"))
-	return kib >> 10
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/minidock/minidock/bench/internal/report"
 )
 
 // plan says how much is measured.
@@ -22,10 +24,10 @@ type plan struct {
 // result is one machine's measurement, as it is kept under bench/results.
 type result struct {
 	plan
-	Date        time.Time     `json:"date"`
-	Machine     machine       `json:"machine"`
-	Comparisons []*comparison `json:"comparisons"`
-	Crowd       *crowd        `json:"crowd,omitempty"`
+	Date        time.Time      `json:"date"`
+	Machine     report.Machine `json:"machine"`
+	Comparisons []*comparison  `json:"comparisons"`
+	Crowd       *crowd         `json:"crowd,omitempty"`
 }
 
 // comparison is one thing, done side by side by several.
@@ -50,7 +52,7 @@ func measure(ctx context.Context, p plan) (r result, err error) {
 		return r, errors.New("time containers: needs root")
 	}
 	r = result{plan: p, Date: time.Now().UTC().Truncate(time.Second)}
-	if r.Machine, err = describeMachine(); err != nil {
+	if r.Machine, err = report.DescribeMachine(); err != nil {
 		return r, err
 	}
 	s, err := newStage(ctx, p, r.Machine.Cgroups)

@@ -11,16 +11,15 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/minidock/minidock/bench/internal/rounds"
 	"github.com/minidock/minidock/steps"
 )
 
-// timeAll gives every contender its turn in every round. Whoever comes first
-// changes, and so does who follows whom: nobody always finds the machine as the
-// same other one left it, and a slow minute meets all.
+// timeAll gives every contender its turn in every round.
 func timeAll(ctx context.Context, dir string, p *comparison) error {
 	for round := range p.Rounds {
 		say("%s: round %d of %d", p.Title, round+1, p.Rounds)
-		for _, c := range order(p.Contenders, round) {
+		for _, c := range rounds.Order(p.Contenders, round) {
 			times, err := hyperfine(ctx, filepath.Join(dir, "times.json"), p.Runs, c)
 			if err != nil {
 				return err
@@ -29,16 +28,6 @@ func timeAll(ctx context.Context, dir string, p *comparison) error {
 		}
 	}
 	return nil
-}
-
-// order rotates the list by one each round, and turns every second round around.
-func order(list []*contender, round int) []*contender {
-	at := round % len(list)
-	turned := slices.Concat(list[at:], list[:at])
-	if round%2 == 1 {
-		slices.Reverse(turned)
-	}
-	return turned
 }
 
 // hyperfine times some runs in a row after one that doesn't count, without a

@@ -5,6 +5,8 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+
+	"github.com/minidock/minidock/bench/internal/report"
 )
 
 // writeTables writes a result as Markdown that is readable in a terminal, too.
@@ -15,9 +17,7 @@ func writeTables(w io.Writer, r result) {
 	if r.Crowd != nil {
 		writeCrowd(w, r.Title, r.Crowd)
 	}
-	m := r.Machine
-	fmt.Fprintf(w, "%s · Linux %s · %d × %s · %d MiB · cgroups %s · load before %s · %s\n\n",
-		m.System, m.Kernel, m.CPUs, m.CPU, m.MiB, m.Cgroups, m.Load, r.Date.Format("2006-01-02 15:04 MST"))
+	fmt.Fprintf(w, "%v · %s\n\n", r.Machine, report.When(r.Date))
 }
 
 func writeComparison(w io.Writer, machine string, c *comparison) {
@@ -26,7 +26,7 @@ func writeComparison(w io.Writer, machine string, c *comparison) {
 	for _, one := range c.Contenders {
 		rows = append(rows, row(one, c.Reference))
 	}
-	writeRows(w, rows)
+	report.WriteRows(w, rows)
 	fmt.Fprintf(w, "\n%d rounds of %d runs each, in changing order. The interval comes from drawing whole rounds again (bootstrap).\n", c.Rounds, c.Runs)
 	if c.Goal != "" {
 		fmt.Fprintf(w, "Goal: %s.\n", c.Goal)
@@ -58,7 +58,7 @@ func writeCrowd(w io.Writer, machine string, c *crowd) {
 	for _, g := range c.Growth {
 		rows = append(rows, []string{g.Name, fmt.Sprintf("%.1f ms", g.First), fmt.Sprintf("%.1f ms", g.Last), fmt.Sprintf("%.2f", g.Ratio)})
 	}
-	writeRows(w, rows)
+	report.WriteRows(w, rows)
 	fmt.Fprintf(w, "\nEach start waits for the one before; medians of ten.\nGoal: %s.\n", c.Goal)
 	for _, g := range c.Growth {
 		fmt.Fprintf(w, "\n- %s: `%s`", g.Version, shorten(g.Command))
@@ -67,34 +67,6 @@ func writeCrowd(w io.Writer, machine string, c *crowd) {
 		fmt.Fprintf(w, "\n- %s", note)
 	}
 	fmt.Fprint(w, "\n\n")
-}
-
-// writeRows lines the columns up; the second row holds their alignment.
-func writeRows(w io.Writer, rows [][]string) {
-	width := make([]int, len(rows[0]))
-	for _, cells := range rows {
-		for i, cell := range cells {
-			width[i] = max(width[i], len(cell))
-		}
-	}
-	for _, cells := range rows {
-		for i, cell := range cells {
-			fmt.Fprintf(w, "| %s ", pad(cell, width[i], strings.HasSuffix(rows[1][i], ":")))
-		}
-		fmt.Fprintln(w, "|")
-	}
-}
-
-// pad fills a cell up; a cell of alignment is filled with its dashes.
-func pad(cell string, width int, right bool) string {
-	missing := width - len(cell)
-	switch {
-	case strings.HasPrefix(cell, "-"):
-		return strings.Repeat("-", missing) + cell
-	case right:
-		return strings.Repeat(" ", missing) + cell
-	}
-	return cell + strings.Repeat(" ", missing)
 }
 
 // shorten leaves out the directories, which are gone by now.

@@ -1,9 +1,10 @@
-package main
+package report
 
 import (
 	"fmt"
 	"os"
 	goruntime "runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -11,8 +12,8 @@ import (
 	"github.com/minidock/minidock/cgroups"
 )
 
-// machine says on what was measured.
-type machine struct {
+// Machine says on what was measured.
+type Machine struct {
 	System  string       `json:"system"`
 	Kernel  string       `json:"kernel"`
 	CPU     string       `json:"cpu"`
@@ -24,20 +25,21 @@ type machine struct {
 	Load string `json:"load"`
 }
 
-func describeMachine() (machine, error) {
+// DescribeMachine describes this one.
+func DescribeMachine() (Machine, error) {
 	host, err := cgroups.Probe()
 	if err != nil {
-		return machine{}, err
+		return Machine{}, err
 	}
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
-		return machine{}, fmt.Errorf("ask for the kernel's release: %w", err)
+		return Machine{}, fmt.Errorf("ask for the kernel's release: %w", err)
 	}
 	load, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
-		return machine{}, fmt.Errorf("read load: %w", err)
+		return Machine{}, fmt.Errorf("read load: %w", err)
 	}
-	return machine{
+	return Machine{
 		System:  strings.Trim(entry("/etc/os-release", "PRETTY_NAME", "="), `"`),
 		Kernel:  unix.ByteSliceToString(name.Release[:]),
 		CPU:     firstOf(entry("/proc/cpuinfo", "model name", ":"), goruntime.GOARCH),
@@ -46,6 +48,17 @@ func describeMachine() (machine, error) {
 		Cgroups: host.Mode,
 		Load:    strings.Fields(string(load))[0],
 	}, nil
+}
+
+// AvailableMiB is how much memory can be had without swapping (proc(5), meminfo).
+func AvailableMiB() int {
+	kib, _ := strconv.Atoi(strings.TrimSuffix(entry("/proc/meminfo", "MemAvailable", ":"), " kB"))
+	return kib >> 10
+}
+
+// String is the line below a machine's tables.
+func (m Machine) String() string {
+	return fmt.Sprintf("%s · Linux %s · %d × %s · %d MiB · cgroups %s · load before %s", m.System, m.Kernel, m.CPUs, m.CPU, m.MiB, m.Cgroups, m.Load)
 }
 
 // entry finds the first "key separator value" line in a file; "" where there is
