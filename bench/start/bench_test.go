@@ -25,7 +25,7 @@ func TestTimesComeInMillisecondsAndBadOnesAreRefused(t *testing.T) {
 }
 
 func sampleResult() result {
-	c := &comparison{Title: "Start to exit", Goal: "no slower", Reference: "runc", Rounds: 2, Runs: 2, Notes: []string{"something is missing"}, Contenders: []*contender{
+	c := &comparison{Title: "Start to exit", Goal: "no slower", Reference: "runc", Beside: "runc", Rounds: 2, Runs: 2, Notes: []string{"something is missing"}, Contenders: []*contender{
 		{Name: "minidock", Version: "minidock 1", Command: []string{"/x/bin/minidock", "run", "busybox"}, Samples: [][]float64{{30, 32}, {31, 33}}},
 		{Name: "runc", Version: "runc 1", Command: []string{"runc", "run"}, Samples: [][]float64{{20, 20}, {20, 20}}},
 	}}
@@ -44,7 +44,7 @@ func TestTableNamesEverybodyWithRatioAndNotes(t *testing.T) {
 	writeTables(&out, sampleResult())
 	for _, want := range []string{
 		"on a machine", "| minidock | 31.5 ms | 30.0 ms |       1.57 | 1.55 to 1.60 |", "| runc     | 20.0 ms | 20.0 ms |          1 |              |",
-		"Goal: no slower.", "| minidock |   10.0 ms |  15.0 ms |          1.50 |", "- minidock 1: `minidock run -d`",
+		"Goal: no slower.", "- minidock takes 1.57 of runc's time (1.55 to 1.60)\n", "| minidock |   10.0 ms |  15.0 ms |          1.50 |", "- minidock 1: `minidock run -d`",
 		"Linux 6.12", "2026-01-02 03:04 UTC", "- minidock 1: `minidock run busybox`", "- something is missing",
 	} {
 		if !strings.Contains(out.String(), want) {

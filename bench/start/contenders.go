@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/minidock/minidock/bench/internal/instance"
 	"github.com/minidock/minidock/bench/internal/rounds"
 	"github.com/minidock/minidock/cgroups"
 )
@@ -45,10 +46,7 @@ while read -r _ _ _ _ place _; do echo "$place"; done </proc/self/mountinfo | gr
 func (s *stage) startToExit(ctx context.Context, p plan) (*comparison, error) {
 	var list []*contender
 	var notes []string
-	list = append(list, &contender{
-		Name: "minidock", Command: []string{s.minidock, "run", "--rm", "busybox", "true"},
-		report: []string{s.minidock, "run", "--rm", "busybox", "sh", "-c", reportScript},
-	})
+	list = append(list, s.minidockRun("minidock", "--network", "none"))
 	for _, name := range []string{"runc", "crun"} {
 		c, note := s.ociRuntime(ctx, name)
 		if c != nil {
@@ -67,14 +65,68 @@ func (s *stage) startToExit(ctx context.Context, p plan) (*comparison, error) {
 		Name: "unshare", Command: []string{"unshare", "-mpnui", "--fork", filepath.Join(s.rootfs, "bin/true")},
 	})
 	return s.comparison(ctx, &comparison{
-		Title: "Start to exit of `true`", Reference: "runc", Rounds: p.Rounds, Runs: p.Runs, Notes: notes, Contenders: list,
+		Title: "Start to exit of `true`, without a network", Goal: "no slower than `runc run`", Reference: "runc", Rounds: p.Rounds, Runs: p.Runs, Notes: notes, Contenders: list,
 	})
+}
+
+// minidockRun runs `true`, with these flags.
+func (s *stage) minidockRun(name string, flags ...string) *contender {
+	run := slices.Concat([]string{s.Minidock, "run", "--rm"}, flags, []string{"busybox"})
+	return &contender{Name: name, Command: append(slices.Clone(run), "true"), report: append(slices.Clone(run), "sh", "-c", reportScript)}
+}
+
+// published asks for a port of the loopback address that the runtime chooses.
+var published = []string{"-p", "127.0.0.1::80"}
+
+// startWithNetwork times a whole life again, of a container with an address, a
+// resolver and a published port. runc makes none of these. The first container of
+// minidock's on a network makes the bridge and the firewall's table, and the last one
+// takes them away; an engine's are always there, and so they are for one row.
+func (s *stage) startWithNetwork(ctx context.Context, p plan) (*comparison, error) {
+	neighbour, err := s.withNeighbour(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	second := s.minidockRun("minidock, the second there", published...)
+	second.env = neighbour.Env()
+	list := []*contender{s.minidockRun("minidock", published...), second, s.minidockRun("minidock, no network", "--network", "none")}
+	if way, works := s.ways["runc"]; works {
+		c, err := s.bundled("runc", way.time)
+		if err != nil {
+			return nil, err
+		}
+		c.around = way.around
+		list = append(list, c)
+	}
+	c := &comparison{
+		Title: "Start to exit of `true`, with the default network, DNS and a published port", Goal: "no slower than `runc run`, and a tenth of `docker run`", Reference: "runc",
+		Rounds: p.Rounds, Runs: p.Runs, Notes: append(s.missing(), "runc has a network namespace with nothing in it"), Contenders: list,
+	}
+	for _, engine := range s.engines {
+		c.Beside = engine
+		c.Contenders = append(c.Contenders, &contender{Name: engine, Command: slices.Concat([]string{engine, "run", "--rm"}, published, []string{imageName, "true"})})
+	}
+	return s.comparison(ctx, c)
+}
+
+// withNeighbour is one more installation, where a container runs on the default network.
+func (s *stage) withNeighbour(ctx context.Context, p plan) (*instance.Instance, error) {
+	var err error
+	if s.neighbour, err = instance.New(p.minidock); err != nil {
+		return nil, err
+	}
+	if err := s.neighbour.ImportBase(ctx, p.baseImage); err != nil {
+		return nil, err
+	}
+	return s.neighbour, s.neighbour.Quietly(ctx, slices.Concat([]string{"run", "--detach", "busybox"}, forever)...)
 }
 
 // comparison completes one, and checks that its contenders do the same.
 func (s *stage) comparison(ctx context.Context, c *comparison) (*comparison, error) {
 	for _, one := range c.Contenders {
-		one.env = s.env()
+		if one.env == nil {
+			one.env = s.Env()
+		}
 		if one.Version == "" {
 			one.Version = versionOf(ctx, one.Command[0])
 		}
@@ -96,7 +148,7 @@ func (s *stage) ociRuntime(ctx context.Context, name string) (c *contender, note
 			break
 		}
 		c.around = try.around
-		if _, err = output(ctx, s.env(), slices.Concat(c.around, c.Command)...); err == nil {
+		if _, err = output(ctx, s.Env(), slices.Concat(c.around, c.Command)...); err == nil {
 			s.ways[name] = try
 			return c, try.notes
 		}
@@ -153,7 +205,7 @@ func (s *stage) engine(ctx context.Context, name string) (c *contender, note str
 	if command(ctx, name, "info") != nil {
 		return nil, name + " is installed, but does not work here"
 	}
-	tarball := filepath.Join(s.dir, "rootfs.tar")
+	tarball := filepath.Join(s.Dir(), "rootfs.tar")
 	if err := command(ctx, "tar", "-C", s.rootfs, "-cf", tarball, "."); err != nil {
 		return nil, fmt.Sprintf("%s was left out: %v", name, err)
 	}
@@ -169,6 +221,10 @@ func (s *stage) engine(ctx context.Context, name string) (c *contender, note str
 }
 
 func versionOf(ctx context.Context, program string) string {
+	// The engine does the work, and may be of another version than the command.
+	if out, err := output(ctx, nil, program, "version", "--format", "engine {{.Server.Version}}, command {{.Client.Version}}"); filepath.Base(program) == "docker" && err == nil {
+		return "Docker " + strings.TrimSpace(out)
+	}
 	out, err := output(ctx, nil, program, "--version")
 	if err != nil {
 		return "unknown"

@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/minidock/minidock/bench/internal/instance"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -35,10 +35,10 @@ func (s *stage) execInRunning(ctx context.Context, p plan) (*comparison, error) 
 // everybody starts a container of the program with all who can, and makes the
 // contenders that do something to it: each is given the words to enter it.
 func (s *stage) everybody(ctx context.Context, name string, enter func(...string) *contender, program []string) ([]*contender, error) {
-	if err := s.quietly(ctx, slices.Concat([]string{s.minidock, "run", "--detach", "--name", name, "busybox"}, program)...); err != nil {
+	if err := s.quietly(ctx, slices.Concat([]string{s.Minidock, "run", "--detach", "--name", name, "busybox"}, program)...); err != nil {
 		return nil, err
 	}
-	list := []*contender{enter(s.minidock, "exec")}
+	list := []*contender{enter(s.Minidock, "exec")}
 	if way, works := s.ways["runc"]; works {
 		run, err := s.runcRun(way, name, program)
 		if err != nil {
@@ -71,15 +71,9 @@ func (s *stage) missing() (notes []string) {
 	return notes
 }
 
-// quietly runs a command that may leave a process behind: nothing is kept open for
-// its output.
+// quietly runs a command that may leave a process behind.
 func (s *stage) quietly(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Env = s.env()
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("run %s: %w", strings.Join(args, " "), err)
-	}
-	return nil
+	return instance.Quietly(ctx, s.Env(), args...)
 }
 
 // runcRun is how runc starts a program in the background.
@@ -100,10 +94,10 @@ var obedient = []string{"sh", "-c", "trap exit TERM; sleep 1000000 & wait"}
 // open any more.
 func (s *stage) stopObedient(ctx context.Context, p plan) (*comparison, error) {
 	name := idPrefix + "stop"
-	if err := s.quietly(ctx, slices.Concat([]string{s.minidock, "create", "--name", name, "busybox"}, obedient)...); err != nil {
+	if err := s.quietly(ctx, slices.Concat([]string{s.Minidock, "create", "--name", name, "busybox"}, obedient)...); err != nil {
 		return nil, err
 	}
-	list := []*contender{stopper(s.minidock, name)}
+	list := []*contender{stopper(s.Minidock, name)}
 	if way, works := s.ways["runc"]; works {
 		c, err := s.runcStopper(ctx, way, name)
 		if err != nil {
@@ -145,7 +139,7 @@ func (s *stage) runcStopper(ctx context.Context, w way, name string) (*contender
 	if err != nil {
 		return nil, err
 	}
-	fifo, pid := filepath.Join(s.dir, "stopped"), filepath.Join(s.dir, "pid")
+	fifo, pid := filepath.Join(s.Dir(), "stopped"), filepath.Join(s.Dir(), "pid")
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		return nil, fmt.Errorf("make fifo: %w", err)
 	}
@@ -168,10 +162,10 @@ var talk = []string{"sh", "-c", fmt.Sprintf("yes %s | head -c %d", strings.Repea
 // readLog times `logs` of what a container said, beside a mere copy of the file.
 func (s *stage) readLog(ctx context.Context, p plan) (*comparison, error) {
 	name := idPrefix + "logs"
-	if err := s.quietly(ctx, slices.Concat([]string{s.minidock, "run", "--detach", "--name", name, "busybox"}, talk)...); err != nil {
+	if err := s.quietly(ctx, slices.Concat([]string{s.Minidock, "run", "--detach", "--name", name, "busybox"}, talk)...); err != nil {
 		return nil, err
 	}
-	list := []*contender{s.logReader(s.minidock, name)}
+	list := []*contender{s.logReader(s.Minidock, name)}
 	for _, engine := range s.engines {
 		if err := s.quietly(ctx, slices.Concat(engineRun(engine, name), talk)...); err != nil {
 			return nil, err
@@ -183,7 +177,7 @@ func (s *stage) readLog(ctx context.Context, p plan) (*comparison, error) {
 			return nil, err
 		}
 	}
-	file, err := output(ctx, s.env(), s.minidock, "inspect", "--format", "{{.LogPath}}", name)
+	file, err := output(ctx, s.Env(), s.Minidock, "inspect", "--format", "{{.LogPath}}", name)
 	if err != nil {
 		return nil, err
 	}

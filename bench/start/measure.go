@@ -38,8 +38,10 @@ type comparison struct {
 	Goal string `json:"goal,omitempty"`
 	// Reference names the contender with whom the others are compared.
 	Reference string `json:"reference"`
-	Rounds    int    `json:"rounds"`
-	Runs      int    `json:"runs"`
+	// Beside names another one of whose time the table tells the part.
+	Beside string `json:"beside,omitempty"`
+	Rounds int    `json:"rounds"`
+	Runs   int    `json:"runs"`
 	// Notes say what was left out or done otherwise than described.
 	Notes      []string     `json:"notes,omitempty"`
 	Contenders []*contender `json:"contenders"`
@@ -60,12 +62,12 @@ func measure(ctx context.Context, p plan) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
-	for _, prepare := range []func(context.Context, plan) (*comparison, error){s.startToExit, s.execInRunning, s.stopObedient, s.readLog} {
+	for _, prepare := range []func(context.Context, plan) (*comparison, error){s.startToExit, s.startWithNetwork, s.execInRunning, s.stopObedient, s.readLog} {
 		c, err := prepare(ctx, p)
 		if err != nil {
 			return r, err
 		}
-		if err := timeAll(ctx, s.dir, c); err != nil {
+		if err := timeAll(ctx, s.Dir(), c); err != nil {
 			return r, err
 		}
 		summarise(c)

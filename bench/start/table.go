@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/minidock/minidock/bench/internal/report"
+	"github.com/minidock/minidock/bench/internal/rounds"
 )
 
 // writeTables writes a result as Markdown that is readable in a terminal, too.
@@ -31,6 +33,9 @@ func writeComparison(w io.Writer, machine string, c *comparison) {
 	if c.Goal != "" {
 		fmt.Fprintf(w, "Goal: %s.\n", c.Goal)
 	}
+	for _, part := range c.parts() {
+		fmt.Fprintf(w, "\n- %s", part)
+	}
 	for _, one := range c.Contenders {
 		fmt.Fprintf(w, "\n- %s: `%s`", one.Version, shorten(one.Command))
 	}
@@ -38,6 +43,19 @@ func writeComparison(w io.Writer, machine string, c *comparison) {
 		fmt.Fprintf(w, "\n- %s", note)
 	}
 	fmt.Fprint(w, "\n\n")
+}
+
+// parts tells what part each takes of the time of the one beside.
+func (c *comparison) parts() (list []string) {
+	at := slices.IndexFunc(c.Contenders, func(one *contender) bool { return one.Name == c.Beside })
+	if at < 0 {
+		return nil
+	}
+	for _, one := range slices.Delete(slices.Clone(c.Contenders), at, at+1) {
+		r := rounds.Compare(one.Samples, c.Contenders[at].Samples)
+		list = append(list, fmt.Sprintf("%s takes %.2f of %s's time (%.2f to %.2f)", one.Name, r.Median, c.Beside, r.Low, r.High))
+	}
+	return list
 }
 
 func row(c *contender, reference string) []string {
