@@ -221,9 +221,12 @@ func (s *stage) engine(ctx context.Context, name string) (c *contender, note str
 }
 
 func versionOf(ctx context.Context, program string) string {
-	// The engine does the work, and may be of another version than the command.
-	if out, err := output(ctx, nil, program, "version", "--format", "engine {{.Server.Version}}, command {{.Client.Version}}"); filepath.Base(program) == "docker" && err == nil {
-		return "Docker " + strings.TrimSpace(out)
+	if filepath.Base(program) == "docker" {
+		// The engine does the work, and may be of another version than the command.
+		out, err := output(ctx, nil, program, "version", "--format", "engine {{.Server.Version}}, command {{.Client.Version}}")
+		if err == nil {
+			return "Docker " + strings.TrimSpace(out)
+		}
 	}
 	out, err := output(ctx, nil, program, "--version")
 	if err != nil {

@@ -1,0 +1,45 @@
+// Package apart runs a benchmark in a network namespace that ends with it: links,
+// rules and sysctls of the machine are not for benchmarks.
+package apart
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// word begins the arguments of a program that is apart already.
+const word = "apart"
+
+// Inside says whether the arguments are those of a program that is apart already, and
+// what is left of them.
+func Inside(args []string) (rest []string, inside bool) {
+	if len(args) > 0 && args[0] == word {
+		return args[1:], true
+	}
+	return args, false
+}
+
+// Again runs this program once more with these arguments, in a new network namespace
+// whose loopback link is up. It is told to end with the context.
+func Again(ctx context.Context, args []string, out io.Writer) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	script := []string{"-c", `ip link set lo up && exec "$@"`, "sh", self, word}
+	cmd := exec.CommandContext(ctx, "sh", slices.Concat(script, args)...)
+	cmd.Stdout, cmd.Stderr = out, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGTERM}
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("measure in a network namespace of its own: %w", err)
+	}
+	return nil
+}
