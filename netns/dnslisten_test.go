@@ -146,6 +146,51 @@ func TestAContainerMayRunANameServerOfItsOwn(t *testing.T) {
 	}
 }
 
+// askAtPort53 asks over both protocols.
+func askAtPort53(t *testing.T, file string) {
+	t.Helper()
+	for _, network := range []string{"udp", "tcp"} {
+		m, err := asksInside(t, file, network, atPort53, "web")
+		if err != nil || len(given(m)) != 1 {
+			t.Errorf("%s: %v, %v", network, m, err)
+		}
+	}
+}
+
+// Tracking would make every packet of the container dearer, not only its questions.
+func TestTheResolversRulesHaveNoConnectionTracked(t *testing.T) {
+	needsNamespaces(t)
+	file := namespace(t)
+	resolving(t, file, quickForwarder())
+	askAtPort53(t, file)
+	// The file is there, in each namespace, as soon as anybody on this machine tracks.
+	tracked := shell(t, "nsenter --net="+file+" sh -c 'cat /proc/sys/net/netfilter/nf_conntrack_count 2>/dev/null || echo 0'")
+	if strings.TrimSpace(tracked) != "0" {
+		t.Errorf("%s connections are tracked", tracked)
+	}
+}
+
+// A container may have rules that track connections, and drop what belongs to none.
+func TestTheResolverIsHeardWhereAContainerTracksConnections(t *testing.T) {
+	needsNamespaces(t)
+	file := namespace(t)
+	resolving(t, file, quickForwarder())
+	for _, rule := range []string{
+		"table ip own", "chain ip own input { type filter hook input priority 0 ; }", "chain ip own output { type filter hook output priority 0 ; }",
+		"chain ip own nat { type nat hook postrouting priority 100 ; }", "rule ip own nat oifname eth0 masquerade",
+		"rule ip own input ct state invalid counter drop", "rule ip own output ct state invalid counter drop",
+	} {
+		shell(t, "nsenter --net="+file+" nft 'add "+rule+"'")
+	}
+	askAtPort53(t, file)
+	if rules := shell(t, "nsenter --net="+file+" nft list table ip own"); strings.Count(rules, "packets 0 bytes 0 drop") != 2 {
+		t.Errorf("something was dropped: %s", rules)
+	}
+	if tracked := shell(t, "nsenter --net="+file+" cat /proc/sys/net/netfilter/nf_conntrack_count"); strings.TrimSpace(tracked) == "0" {
+		t.Error("nothing was tracked, so this test has shown nothing")
+	}
+}
+
 // The told shell lines, in another namespace, make the same rules.
 func TestShellLeadsPort53ToTheSamePlace(t *testing.T) {
 	needsNamespaces(t)
@@ -167,8 +212,11 @@ func TestShellLeadsPort53ToTheSamePlace(t *testing.T) {
 	if diff := cmp.Diff(list(byHand), list(file)); diff != "" {
 		t.Errorf("(-shell +netlink):\n%s", diff)
 	}
-	if rules := list(file); !strings.Contains(rules, `dport 53 counter dnat to 127.0.0.11:`) || !strings.Contains(rules, resolverComment) {
-		t.Errorf("rules: %s", rules)
+	rules := list(file)
+	for _, want := range []string{"udp dport 53 counter udp dport set ", "tcp dport 53 counter tcp dport set ", "udp sport set 53 ", "tcp sport set 53 ", resolverComment} {
+		if !strings.Contains(rules, want) {
+			t.Errorf("%q is not in %s", want, rules)
+		}
 	}
 	for _, r := range records {
 		shell(t, r.See)
