@@ -1,47 +1,43 @@
 package main
 
 import (
-	"bytes"
 	"os"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/minidock/minidock/bench/internal/report"
 )
 
-func TestEveryServerHasOneTurnInEveryRoundAndTheFirstChanges(t *testing.T) {
-	list := []*server{{name: "a"}, {name: "b"}, {name: "c"}}
-	firsts := map[string]bool{}
-	for round := range 6 {
-		var names []string
-		for _, s := range order(list, round) {
-			names = append(names, s.name)
-		}
-		firsts[names[0]] = true
-		slices.Sort(names)
-		if diff := cmp.Diff([]string{"a", "b", "c"}, names); diff != "" {
-			t.Errorf("round %d: %s", round, diff)
-		}
+func TestServersAreComparedInRateAndSlownessAndCPU(t *testing.T) {
+	var r report.Result
+	for _, c := range comparisons(plan{rounds: 3, askers: 2, names: 9, time: time.Second}, []*server{
+		{name: "other", version: "1.0", perSecond: []float64{100, 10, 50}, slowest: []float64{2000, 8000, 4000}, cpu: []float64{10, 10, 10}},
+		{name: "minidock", version: "here", perSecond: []float64{150, 15, 75}, slowest: []float64{1000, 4000, 2000}, cpu: []float64{20, 20, 20}},
+	}) {
+		r.Add(c)
 	}
-	if len(firsts) != 3 {
-		t.Errorf("only %v ever came first", firsts)
+	if len(r.Comparisons) != 3 {
+		t.Fatalf("%d comparisons", len(r.Comparisons))
+	}
+	for i, want := range []float64{1.5, 2, 0.5} {
+		c := r.Comparisons[i]
+		own := c.Contenders[1]
+		if own.Name != "minidock" || c.Reference != "other" || own.Ratio.Median != want || own.Ratio.Low != want || own.Ratio.High != want {
+			t.Errorf("%s: %+v, want %v", c.Title, own.Ratio, want)
+		}
+		if len(c.Notes) != 2 || c.Notes[0] != "other: 1.0" {
+			t.Errorf("%s: %q", c.Title, c.Notes)
+		}
 	}
 }
 
-func TestTableComparesRoundByRound(t *testing.T) {
-	var out bytes.Buffer
-	writeTable(&out, plan{rounds: 3, askers: 2, names: 9, time: time.Second}, []*server{
-		{name: "other", version: "1.0", perSecond: []float64{100, 10, 50}, slowest: []time.Duration{2e6, 8e6, 4e6}, answered: 1000, cpu: time.Second},
-		{name: "minidock", version: "here", perSecond: []float64{150, 15, 50}, slowest: []time.Duration{1e6, 4e6, 2e6}, answered: 2000, cpu: time.Second},
-	})
-	for _, want := range []string{
-		"9 names, 2 at a time", "| other | 50 | 1.00 | 1.00 to 1.00 | 4000 µs | 1.00 | 1000.0 µs |",
-		"| minidock | 50 | 1.50 | 1.00 to 1.50 | 2000 µs | 0.50 | 500.0 µs |", "3 rounds of 1s each", "- other: 1.0", "- minidock: here",
+func TestWrongPlansAreRefused(t *testing.T) {
+	for _, args := range [][]string{
+		nil, {"table"}, {"serve"},
+		{"apart", "measure", "-rounds", "0"}, {"apart", "measure", "-names", "254"}, {"apart", "measure", "-askers", "0"},
 	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("%q is not in\n%s", want, out.String())
+		if err := run(t.Context(), args, os.Stderr); err == nil {
+			t.Errorf("%v: no error", args)
 		}
 	}
 }

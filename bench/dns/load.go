@@ -101,11 +101,12 @@ func (s *server) turn(ctx context.Context, p plan) error {
 	times := slices.Concat(all...)
 	slices.Sort(times)
 	s.perSecond = append(s.perSecond, float64(len(times))/took.Seconds())
-	s.slowest = append(s.slowest, times[len(times)*99/100])
-	s.answered += len(times)
-	s.cpu += after - before
+	s.slowest = append(s.slowest, microseconds(times[len(times)*99/100]))
+	s.cpu = append(s.cpu, microseconds(after-before)/float64(len(times)))
 	return nil
 }
+
+func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // askFor is one asker's turn; each goes through the names from another place on.
 func askFor(ctx context.Context, at netip.AddrPort, p plan, first int) ([]time.Duration, error) {

@@ -2,35 +2,42 @@
 // names from a file of hosts: questions answered per second, how long the slowest
 // hundredth takes, and the CPU time of the server for one of them.
 //
-//	dns [-rounds N] [-time DURATION] [-askers N] [-names N] >table.md
+//	dns measure [-rounds N] [-time DURATION] [-askers N] [-names N] >result.json
+//	dns table result.json… >table.md
 //
-// It runs in a network namespace that it makes for itself, so it needs root; and
-// dnsmasq. Rounds are interleaved, in changing order, so that a slow minute meets all.
+// measure runs in a network namespace that it makes for itself, so it needs root; and
+// dnsmasq. Both servers are there, at port 53 of an address of the loopback network, and
+// are asked by the same program over UDP. Rounds are interleaved, in changing order, so
+// that a slow minute meets both.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"os/signal"
-	"slices"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minidock/minidock/bench/internal/apart"
+	"github.com/minidock/minidock/bench/internal/report"
+	"github.com/minidock/minidock/bench/internal/rounds"
 )
 
 // plan says how much is measured.
 type plan struct {
+	title                 string
 	rounds, askers, names int
 	time                  time.Duration
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	err := run(ctx, os.Args[1:])
+	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -38,24 +45,30 @@ func main() {
 	}
 }
 
-// The first word of the command line of this program's own processes.
-const (
-	insideWord = "inside" // in the new namespace
-	serveWord  = "serve"  // as the resolver
-)
+// serveWord begins the command line of this program as the resolver.
+const serveWord = "serve"
 
-func run(ctx context.Context, args []string) error {
-	inside := len(args) > 0 && args[0] == insideWord
+func run(ctx context.Context, args []string, out io.Writer) error {
+	args, inside := apart.Inside(args)
 	switch {
-	case len(args) > 0 && args[0] == serveWord:
+	case len(args) > 1 && args[0] == serveWord:
 		return serve(ctx, args[1:])
-	case inside:
-		args = args[1:]
+	case len(args) > 0 && args[0] == "measure" && !inside:
+		return apart.Again(ctx, args, out)
+	case len(args) > 0 && args[0] == "measure":
+		return measureCommand(ctx, args[1:], out)
+	case len(args) > 1 && args[0] == "table":
+		return report.TableCommand(args[1:], out)
 	}
+	return errors.New("usage: dns measure|table …, see the package comment")
+}
+
+func measureCommand(ctx context.Context, args []string, out io.Writer) error {
 	var p plan
-	flags := flag.NewFlagSet("dns", flag.ContinueOnError)
-	flags.IntVar(&p.rounds, "rounds", 12, "rounds, in each of which every server has its turn")
-	flags.DurationVar(&p.time, "time", 2*time.Second, "how long a turn lasts")
+	flags := flag.NewFlagSet("measure", flag.ContinueOnError)
+	flags.StringVar(&p.title, "title", "this host", "what the machine is, for the table's heading")
+	flags.IntVar(&p.rounds, "rounds", 20, "rounds, in each of which every server has its turn")
+	flags.DurationVar(&p.time, "time", time.Second, "how long a turn lasts")
 	flags.IntVar(&p.askers, "askers", 16, "how many ask at a time, each one question after the other")
 	flags.IntVar(&p.names, "names", maxNames, "how many names there are")
 	if err := flags.Parse(args); err != nil {
@@ -64,52 +77,34 @@ func run(ctx context.Context, args []string) error {
 	if p.rounds < 1 || p.askers < 1 || p.names < 1 || p.names > maxNames {
 		return fmt.Errorf("measure DNS: at least one round and asker, and 1 to %d names", maxNames)
 	}
-	if !inside {
-		return enter(ctx, args)
+	result, err := measure(ctx, p)
+	if err != nil {
+		return err
 	}
-	return measure(ctx, p)
-}
-
-// enter runs this program again in a network namespace of its own.
-func enter(ctx context.Context, args []string) error {
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", append([]string{insideWord}, args...)...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
-	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("measure in a network namespace of its own: %w", err)
-	}
-	return nil
+	return result.Write(out)
 }
 
 // measure starts the servers, and gives each its turn in every round.
-func measure(ctx context.Context, p plan) (err error) {
-	if out, err := exec.CommandContext(ctx, "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-		return fmt.Errorf("set loopback link up: %w: %s", err, out)
+func measure(ctx context.Context, p plan) (*report.Result, error) {
+	result, err := report.Begin(p.title)
+	if err != nil {
+		return nil, err
 	}
 	servers, stop, err := startServers(ctx, p)
 	defer stop()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for round := range p.rounds {
-		fmt.Fprintf(os.Stderr, "bench: round %d of %d\n", round+1, p.rounds)
-		for _, s := range order(servers, round) {
+		fmt.Fprintf(os.Stderr, "bench: DNS: round %d of %d\n", round+1, p.rounds)
+		for _, s := range rounds.Order(servers, round) {
 			if err := s.turn(ctx, p); err != nil {
-				return fmt.Errorf("ask %s: %w", s.name, err)
+				return nil, fmt.Errorf("ask %s: %w", s.name, err)
 			}
 		}
 	}
-	writeTable(os.Stdout, p, servers)
-	return nil
-}
-
-// order rotates the list by one each round, and turns every second round around.
-func order(list []*server, round int) []*server {
-	at := round % len(list)
-	turned := slices.Concat(list[at:], list[:at])
-	if round%2 == 1 {
-		slices.Reverse(turned)
+	for _, c := range comparisons(p, servers) {
+		result.Add(c)
 	}
-	return turned
+	return result, nil
 }
