@@ -33,8 +33,12 @@ func TestServersAreComparedInRateAndSlownessAndCPU(t *testing.T) {
 
 func TestWrongPlansAreRefused(t *testing.T) {
 	for _, args := range [][]string{
-		nil, {"table"}, {"serve"},
-		{"apart", "measure", "-rounds", "0"}, {"apart", "measure", "-names", "254"}, {"apart", "measure", "-askers", "0"},
+		nil,
+		{"table"},
+		{"serve"},
+		{"apart", "measure", "-rounds", "0"},
+		{"apart", "measure", "-names", "254"},
+		{"apart", "measure", "-askers", "0"},
 	} {
 		if err := run(t.Context(), args, os.Stderr); err == nil {
 			t.Errorf("%v: no error", args)

@@ -85,11 +85,15 @@ func below(dir string, files []string) []string {
 	return list
 }
 
-// pair starts two containers, each of which could be the server.
+// start starts a container with a server in it.
+func (s *stage) start(ctx context.Context, name string, flags ...string) error {
+	return s.Quietly(ctx, slices.Concat([]string{"run", "--detach", "--name", name}, flags, []string{imageName, peerInside, "serve"})...)
+}
+
+// pair starts two containers on one network, each of which could be the server.
 func (s *stage) pair(ctx context.Context, name, prefix string, flags ...string) (*pair, error) {
 	for _, end := range []string{prefix + "-a", prefix + "-b"} {
-		run := slices.Concat([]string{"run", "--detach", "--network", networkName, "--name", end}, flags, []string{imageName, peerInside, "serve"})
-		if err := s.Quietly(ctx, run...); err != nil {
+		if err := s.start(ctx, end, append([]string{"--network", networkName}, flags...)...); err != nil {
 			return nil, err
 		}
 	}

@@ -20,7 +20,7 @@ func measure(ctx context.Context, p plan) (r *report.Result, err error) {
 	if r, err = report.Begin(p.title); err != nil {
 		return nil, err
 	}
-	hand, err := joinByHand(ctx, p.peer)
+	hand, err := joinNamespaces(ctx, p.peer)
 	defer func() { err = errors.Join(err, hand.clear()) }()
 	if err != nil {
 		return nil, err
@@ -30,23 +30,36 @@ func measure(ctx context.Context, p plan) (r *report.Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	confined, err := s.pair(ctx, "minidock", "confined")
+	joined, err := s.joinContainers(ctx)
+	defer func() { err = errors.Join(err, joined.clear()) }()
 	if err != nil {
 		return nil, err
 	}
-	free, err := s.pair(ctx, "minidock, no seccomp", "free", "--security-opt", "seccomp=unconfined")
+	pairs, err := s.pairs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return r, compareAll(ctx, p, r, &hand.pair, confined, free)
+	return r, compareAll(ctx, p, r, append([]*pair{&hand.pair, &joined.pair}, pairs...))
 }
+
+// pairs starts those that minidock joins.
+func (s *stage) pairs(ctx context.Context) ([]*pair, error) {
+	confined, err := s.pair(ctx, ownName, "confined")
+	if err != nil {
+		return nil, err
+	}
+	free, err := s.pair(ctx, ownName+", no seccomp", "free", "--security-opt", "seccomp=unconfined")
+	return []*pair{confined, free}, err
+}
+
+// ownName is the row that the goal is for.
+const ownName = "minidock"
 
 // goal is what was asked for: no difference that can be measured.
 const goal = 0.97
 
 // compareAll fills the result.
-func compareAll(ctx context.Context, p plan, r *report.Result, hand, confined, free *pair) error {
-	all := []*pair{hand, confined, free}
+func compareAll(ctx context.Context, p plan, r *report.Result, all []*pair) error {
 	for _, one := range all {
 		if err := one.await(ctx); err != nil {
 			return err
@@ -56,11 +69,8 @@ func compareAll(ctx context.Context, p plan, r *report.Result, hand, confined, f
 		return err
 	}
 	for _, filtered := range []bool{false, true} {
-		if filtered {
-			if _, err := os.Stat(filterSwitch); err != nil {
-				return nil // Without the module there is no other way to go.
-			}
-			all = []*pair{hand, confined}
+		if _, err := os.Stat(filterSwitch); filtered && err != nil {
+			return nil // Without the module there is no other way to go.
 		}
 		for _, one := range all {
 			if err := one.filter(ctx, filtered); err != nil {
@@ -73,6 +83,7 @@ func compareAll(ctx context.Context, p plan, r *report.Result, hand, confined, f
 			}
 			r.Add(&c.Comparison)
 		}
+		all = all[:3] // The filter for system calls makes no difference to that for frames.
 	}
 	return nil
 }
@@ -86,22 +97,23 @@ type quantity struct {
 func quantities(p plan, filtered bool) []*quantity {
 	where := "between two containers"
 	notes := []string{
-		"by hand has no seccomp filter, no control group, and no process that watches over it",
-		"in each container's namespace the rule that leads port 53 to the resolver has the kernel track connections; by hand it has not",
+		"by hand: namespaces alone, without seccomp filter, control group and monitor",
+		"containers joined by hand: minidock's with `--network none`, in which ip(8) put the links: these have no resolver",
 	}
 	if filtered {
 		where += ", where bridged frames cross the firewall (br_netfilter)"
-		notes = append(notes, "frames cross minidock's table in the namespace of its bridge; by hand there are no rules")
+		notes = append(notes, "frames cross minidock's table in the namespace of its bridge, and their connections are tracked there; by hand there are no rules")
 	} else {
 		notes = append(notes, "frames from port to port of a bridge do not cross the firewall: bridge-nf-call-iptables is off, or br_netfilter not loaded")
 	}
+	beside := [][2]string{{ownName, "containers joined by hand"}}
 	return []*quantity{
 		{of: (*pair).throughput, Comparison: report.Comparison{
-			Title: "TCP throughput " + where, Unit: "Gbit/s", MoreIsBetter: true, Reference: "by hand", Goal: goal, Notes: notes,
+			Title: "TCP throughput " + where, Unit: "Gbit/s", MoreIsBetter: true, Reference: "by hand", Goal: goal, Pairs: beside, Notes: notes,
 			Turn: "iperf3 for one second, the ends on CPUs " + affinity(cpus()) + ".",
 		}},
 		{of: (*pair).roundTrip, Comparison: report.Comparison{
-			Title: "Round trip of a small TCP message " + where, Unit: "µs", Reference: "by hand", Goal: goal, Notes: notes,
+			Title: "Round trip of a small TCP message " + where, Unit: "µs", Reference: "by hand", Goal: goal, Pairs: beside, Notes: notes,
 			Turn: fmt.Sprintf("The median of %d messages of 64 bytes, one after the other, both ends on one CPU.", p.count),
 		}},
 	}

@@ -21,7 +21,7 @@ func sample() *Result {
 		Contenders: []*Contender{{Name: "by hand", Samples: []float64{20, 22, 20}}, {Name: "minidock", Samples: []float64{10, 11, 10}}},
 	})
 	r.Add(&Comparison{
-		Title: "Round trip", Unit: "µs", Reference: "by hand", Turn: "Many each.",
+		Title: "Round trip", Unit: "µs", Reference: "by hand", Turn: "Many each.", Pairs: [][2]string{{"by hand", "minidock"}, {"by hand", "nobody"}},
 		Contenders: []*Contender{{Name: "by hand", Samples: []float64{50, 55, 150}}, {Name: "minidock", Samples: []float64{25, 27.5, 75}}},
 	})
 	return r
@@ -36,7 +36,7 @@ func TestTablesShowRatesAndTimesWithTheBetterAboveOne(t *testing.T) {
 		"| -------- | ----------: | ----------: | -------------: | ------------ | ------------- |",
 		"| by hand  | 20.0 Gbit/s | 22.0 Gbit/s |              1 |              |               |",
 		"| minidock | 10.0 Gbit/s | 11.0 Gbit/s |           0.50 | 0.50 to 0.50 | not met       |",
-		"One second each. 3 rounds,", "\n- one thing differs\n- another, too\n",
+		"One second each. 3 rounds,", "\n\n- by hand beside minidock: 0.50 (0.50 to 0.50)\n\n", "\n- one thing differs\n- another, too\n",
 		"|          |  median |    best | beside by hand | 95%          |\n",
 		"| minidock | 27.5 µs | 25.0 µs |           2.00 | 2.00 to 2.00 |\n",
 		"Linux 6.12 · 2 × ", "· 2026-01-02 03:04 UTC",

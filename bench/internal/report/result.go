@@ -32,6 +32,8 @@ type Comparison struct {
 	Reference string `json:"reference"`
 	// Goal is the least ratio that was asked for; 0 for none.
 	Goal float64 `json:"goal,omitempty"`
+	// Pairs are others to be compared, the first with the second of them.
+	Pairs [][2]string `json:"pairs,omitempty"`
 	// Turn says what a contender does in each round.
 	Turn string `json:"turn"`
 	// Notes say what differs between the contenders, and what was left out.
@@ -59,26 +61,30 @@ func Begin(title string) (*Result, error) {
 
 // Add sums a comparison up, all of whose contenders have as many samples.
 func (r *Result) Add(c *Comparison) {
-	base := c.reference()
+	base := c.contender(c.Reference)
 	for _, one := range c.Contenders {
 		one.Median, one.Best = rounds.Median(one.Samples), slices.Min(one.Samples)
 		if c.MoreIsBetter {
 			one.Best = slices.Max(one.Samples)
 		}
-		switch {
-		case base == nil || base == one:
-		case c.MoreIsBetter:
-			one.Ratio = rounds.Compare(single(one.Samples), single(base.Samples))
-		default:
-			one.Ratio = rounds.Compare(single(base.Samples), single(one.Samples))
+		if base != nil && base != one {
+			one.Ratio = c.compare(one, base)
 		}
 	}
 	r.Comparisons = append(r.Comparisons, c)
 }
 
-func (c *Comparison) reference() *Contender {
+// compare says how good a is beside b.
+func (c *Comparison) compare(a, b *Contender) *rounds.Ratio {
+	if c.MoreIsBetter {
+		return rounds.Compare(single(a.Samples), single(b.Samples))
+	}
+	return rounds.Compare(single(b.Samples), single(a.Samples))
+}
+
+func (c *Comparison) contender(name string) *Contender {
 	for _, one := range c.Contenders {
-		if one.Name == c.Reference {
+		if one.Name == name {
 			return one
 		}
 	}

@@ -25,10 +25,20 @@ func (c *Comparison) write(w io.Writer, machine string) {
 	}
 	WriteRows(w, rows)
 	fmt.Fprintf(w, "\n%s %d rounds, in changing order; above 1 is better. The interval comes from drawing whole rounds again (bootstrap).\n", c.Turn, c.rounds())
-	if len(c.Notes) > 0 {
-		fmt.Fprintf(w, "\n- %s\n", strings.Join(c.Notes, "\n- "))
+	if notes := append(c.pairs(), c.Notes...); len(notes) > 0 {
+		fmt.Fprintf(w, "\n- %s\n", strings.Join(notes, "\n- "))
 	}
 	fmt.Fprintln(w)
+}
+
+func (c *Comparison) pairs() (lines []string) {
+	for _, names := range c.Pairs {
+		if a, b := c.contender(names[0]), c.contender(names[1]); a != nil && b != nil {
+			r := c.compare(a, b)
+			lines = append(lines, fmt.Sprintf("%s beside %s: %.2f (%.2f to %.2f)", a.Name, b.Name, r.Median, r.Low, r.High))
+		}
+	}
+	return lines
 }
 
 func (c *Comparison) rounds() int {
