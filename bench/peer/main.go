@@ -5,6 +5,7 @@
 //	peer ping [-cpu N] [-count N] ADDRESS  prints the median round trip, in nanoseconds
 //	peer await NAME                      prints "ready", and when the name was found
 //	peer resolve NAME                    prints when it began, and when the name was found
+//	peer idle                            does nothing until it is told to end
 //
 // Times are nanoseconds since 1970, which all namespaces have in common.
 package main
@@ -50,8 +51,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return await(ctx, out, lookUp, flags.Arg(0))
 	case verb == "resolve" && flags.NArg() == 1:
 		return resolve(ctx, out, lookUp, flags.Arg(0))
+	case verb == "idle" && flags.NArg() == 0:
+		<-ctx.Done()
+		return nil
 	}
 	return errUsage
 }
 
-var errUsage = fmt.Errorf("usage: peer serve|ping|await|resolve …, see the package comment")
+var errUsage = fmt.Errorf("usage: peer serve|ping|await|resolve|idle …, see the package comment")

@@ -1,0 +1,74 @@
+// Command lookup measures how long it takes until containers find each other by name: a
+// container that runs already finds one that is being started, and a new one finds a
+// container that runs already. Beside it stands an engine that answers at DOCKER_HOST,
+// with a network of its user's.
+//
+//	lookup measure [-rounds N] -minidock FILE -peer FILE >result.json
+//	lookup table result.json… >table.md
+//
+// measure needs root and bench/peer. It makes a network namespace for what minidock does.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minidock/minidock/bench/internal/apart"
+	"github.com/minidock/minidock/bench/internal/report"
+)
+
+// plan says how much is measured, and with what.
+type plan struct {
+	title, minidock, peer string
+	rounds                int
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	args, inside := apart.Inside(args)
+	switch {
+	case len(args) > 0 && args[0] == "measure" && !inside:
+		return apart.Again(ctx, args, out)
+	case len(args) > 0 && args[0] == "measure":
+		return measureCommand(ctx, args[1:], out)
+	case len(args) > 1 && args[0] == "table":
+		return report.TableCommand(args[1:], out)
+	}
+	return errors.New("usage: lookup measure|table …, see the package comment")
+}
+
+func measureCommand(ctx context.Context, args []string, out io.Writer) error {
+	var p plan
+	flags := flag.NewFlagSet("measure", flag.ContinueOnError)
+	flags.StringVar(&p.title, "title", "this host", "what the machine is, for the table's heading")
+	flags.StringVar(&p.minidock, "minidock", "minidock", "the minidock to measure")
+	flags.StringVar(&p.peer, "peer", "build/bench/peer", "the program in the containers")
+	flags.IntVar(&p.rounds, "rounds", 20, "rounds, in each of which everybody has a turn")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if p.rounds < 1 {
+		return errors.New("measure lookups: at least one round")
+	}
+	result, err := measure(ctx, p)
+	if err != nil {
+		return err
+	}
+	return result.Write(out)
+}
