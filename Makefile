@@ -55,7 +55,7 @@ lint: ## run the linters only
 	@scripts/test lint
 
 .PHONY: bench
-bench: build ## time minidock beside runc and crun
+bench: build ## measure minidock beside others; PARTS="network dns" measures some
 	@scripts/setup bench
 	@scripts/bench
 

@@ -103,8 +103,8 @@ func compareAll(ctx context.Context, p plan, r *report.Result, sides []*side, no
 func comparisons(sides []*side, found map[*side][]times, note string) []*report.Comparison {
 	seen := &report.Comparison{
 		Title: "From `run --detach` to the name found by a container that was there", Unit: "ms",
-		Turn:  "One container started, for whose name another one asks every millisecond.",
-		Notes: []string{"the time includes the start itself: the name is found as soon as the container has its address, or when its program runs"},
+		Turn:  "One container started on a network without a way out, for whose name another one asks every millisecond.",
+		Notes: []string{"the start is part of the time, as far as it has to be for the name to be known; the program need not run yet"},
 	}
 	first := &report.Comparison{
 		Title: "From `run` to the new container's own first answer", Unit: "ms",

@@ -34,9 +34,10 @@ func (s *side) do(ctx context.Context, args ...string) error {
 	return instance.Quietly(ctx, s.env, slices.Concat([]string{s.program}, args)...)
 }
 
-// set makes the network, and starts the container that runs all the time.
+// set makes the network, and starts the container that runs all the time. It has no way
+// out, so that nobody is asked for names that are not there yet.
 func (s *side) set(ctx context.Context) error {
-	if err := s.do(ctx, "network", "create", networkName); err != nil {
+	if err := s.do(ctx, "network", "create", "--internal", networkName); err != nil {
 		return err
 	}
 	return s.startIdle(ctx, watcher)
@@ -97,6 +98,9 @@ func (s *side) startSeen(ctx context.Context, watched *bufio.Reader) (time.Durat
 	moments, err := momentsIn(line, 1)
 	if err != nil {
 		return 0, err
+	}
+	if !moments[0].After(begun) {
+		return 0, errors.New("watch: the name was there before its container")
 	}
 	return moments[0].Sub(begun), nil
 }

@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case verb == "ping" && flags.NArg() == 1:
 		return pingCommand(out, cpu, count, flags.Arg(0))
 	case verb == "await" && flags.NArg() == 1:
-		return await(ctx, out, lookUp, flags.Arg(0))
+		return await(ctx, out, resolverAt, flags.Arg(0))
 	case verb == "resolve" && flags.NArg() == 1:
 		return resolve(ctx, out, lookUp, flags.Arg(0))
 	case verb == "idle" && flags.NArg() == 0:
