@@ -80,7 +80,7 @@ func (s *stage) gather(ctx context.Context, wanted int) (*crowd, error) {
 		c.Growth = append(c.Growth, g)
 	}
 	g, err := s.grow(ctx, count, func(string) ([]string, error) {
-		return slices.Concat([]string{s.Minidock, "run", "--detach", "busybox"}, forever), nil
+		return slices.Concat([]string{s.Minidock, "run", "--detach", "--network", "none", "busybox"}, forever), nil
 	})
 	c.Growth = slices.Insert(c.Growth, 0, g)
 	return c, errors.Join(err, s.Empty())

@@ -35,7 +35,7 @@ func (s *stage) execInRunning(ctx context.Context, p plan) (*comparison, error) 
 // everybody starts a container of the program with all who can, and makes the
 // contenders that do something to it: each is given the words to enter it.
 func (s *stage) everybody(ctx context.Context, name string, enter func(...string) *contender, program []string) ([]*contender, error) {
-	if err := s.quietly(ctx, slices.Concat([]string{s.Minidock, "run", "--detach", "--name", name, "busybox"}, program)...); err != nil {
+	if err := s.quietly(ctx, slices.Concat([]string{s.Minidock, "run", "--detach", "--network", "none", "--name", name, "busybox"}, program)...); err != nil {
 		return nil, err
 	}
 	list := []*contender{enter(s.Minidock, "exec")}
@@ -94,7 +94,7 @@ var obedient = []string{"sh", "-c", "trap exit TERM; sleep 1000000 & wait"}
 // open any more.
 func (s *stage) stopObedient(ctx context.Context, p plan) (*comparison, error) {
 	name := idPrefix + "stop"
-	if err := s.quietly(ctx, slices.Concat([]string{s.Minidock, "create", "--name", name, "busybox"}, obedient)...); err != nil {
+	if err := s.quietly(ctx, slices.Concat([]string{s.Minidock, "create", "--network", "none", "--name", name, "busybox"}, obedient)...); err != nil {
 		return nil, err
 	}
 	list := []*contender{stopper(s.Minidock, name)}
@@ -162,7 +162,7 @@ var talk = []string{"sh", "-c", fmt.Sprintf("yes %s | head -c %d", strings.Repea
 // readLog times `logs` of what a container said, beside a mere copy of the file.
 func (s *stage) readLog(ctx context.Context, p plan) (*comparison, error) {
 	name := idPrefix + "logs"
-	if err := s.quietly(ctx, slices.Concat([]string{s.Minidock, "run", "--detach", "--name", name, "busybox"}, talk)...); err != nil {
+	if err := s.quietly(ctx, slices.Concat([]string{s.Minidock, "run", "--detach", "--network", "none", "--name", name, "busybox"}, talk)...); err != nil {
 		return nil, err
 	}
 	list := []*contender{s.logReader(s.Minidock, name)}

@@ -2,7 +2,7 @@
 // the same files: from start to exit, exec, stop, logs, and one start more where
 // many run.
 //
-//	start measure [-rounds N] [-runs N] -minidock FILE -base-image FILE >result.json
+//	start measure [-rounds N] [-runs N] [-starts] -minidock FILE -base-image FILE >result.json
 //	start table result.json… >table.md
 //
 // measure makes everything that it needs in a state directory of its own, and
@@ -49,6 +49,7 @@ func measureCommand(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&p.baseImage, "base-image", "scripts/base-image", "the script that imports the busybox image")
 	flags.IntVar(&p.Rounds, "rounds", 12, "rounds, in each of which every contender has its turn")
 	flags.IntVar(&p.Runs, "runs", 5, "timed runs of a contender in a round")
+	flags.BoolVar(&p.starts, "starts", false, "measure from start to exit only")
 	flags.IntVar(&p.Crowd, "crowd", 500, "how many containers are to run at once in the end; 0 leaves that out")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -16,7 +16,9 @@ type plan struct {
 	Rounds int    `json:"-"`
 	Runs   int    `json:"-"`
 	// Crowd is how many containers are to run at once.
-	Crowd     int `json:"-"`
+	Crowd int `json:"-"`
+	// starts leaves out what comes after them.
+	starts    bool
 	minidock  string
 	baseImage string
 }
@@ -62,7 +64,11 @@ func measure(ctx context.Context, p plan) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
-	for _, prepare := range []func(context.Context, plan) (*comparison, error){s.startToExit, s.startWithNetwork, s.execInRunning, s.stopObedient, s.readLog} {
+	all := []func(context.Context, plan) (*comparison, error){s.startToExit, s.startWithNetwork, s.execInRunning, s.stopObedient, s.readLog}
+	if p.starts {
+		all, p.Crowd = all[:2], 0
+	}
+	for _, prepare := range all {
 		c, err := prepare(ctx, p)
 		if err != nil {
 			return r, err
