@@ -248,13 +248,7 @@ func TestANewContainerIsResolvedWithin100Milliseconds(t *testing.T) {
 	place := Place{Run: t.TempDir()}
 	publish(t, newLedger(t), place, "n", resident("own", "10.0.0.2"))
 	s, at := served(t, NewTable(), quickForwarder())
-	w, err := WatchResidents(place, []string{"n"}, func(all map[string][]Resident) {
-		s.Swap(NewTable(View{Network: "n", Residents: all["n"]}))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
+	s.Consult(FollowResidents(place, View{Network: "n"}).Table)
 	best := time.Hour
 	for range 5 {
 		ledger := newLedger(t)

@@ -37,7 +37,8 @@ type Server struct {
 	packets *net.UDPConn
 	streams net.Listener
 	forward *Forwarder
-	table   atomic.Pointer[Table]
+	// table has the names as they are when it is called.
+	table atomic.Pointer[func() *Table]
 
 	idle time.Duration
 	open chan struct{} // a place for each TCP connection
@@ -55,12 +56,18 @@ func NewServer(packets *net.UDPConn, streams net.Listener, table *Table, forward
 		end()
 		return errors.Join(packets.Close(), streams.Close())
 	})
-	s.table.Store(table)
+	s.Swap(table)
 	return s
 }
 
 // Swap puts another table in place; questions that are being answered keep theirs.
-func (s *Server) Swap(table *Table) { s.table.Store(table) }
+func (s *Server) Swap(table *Table) { s.Consult(func() *Table { return table }) }
+
+// Consult has the server ask for the table whenever it has questions to answer, from
+// several goroutines.
+func (s *Server) Consult(table func() *Table) { s.table.Store(&table) }
+
+func (s *Server) names() *Table { return (*s.table.Load())() }
 
 // Serve answers until Close is called, and then returns nil when all work is done.
 // While nobody asks, nothing of it wakes up.
@@ -98,9 +105,9 @@ func (s *Server) servePackets() error {
 		if err != nil {
 			return fmt.Errorf("read DNS query: %w", err)
 		}
-		answered := 0
+		answered, table := 0, s.names()
 		for _, q := range queries[:n] {
-			if reply := s.receive(q.Buffers[0][:q.N], q.Addr); reply != nil {
+			if reply := s.receive(q.Buffers[0][:q.N], q.Addr, table); reply != nil {
 				replies[answered].Buffers[0], replies[answered].Addr = reply, q.Addr
 				answered++
 			}
@@ -129,12 +136,11 @@ func sendAll(conn *ipv4.PacketConn, replies []ipv4.Message) {
 }
 
 // receive returns the reply to a datagram, or nil when it gets none or gets it later.
-func (s *Server) receive(packet []byte, from net.Addr) []byte {
+func (s *Server) receive(packet []byte, from net.Addr, table *Table) []byte {
 	q, refusal, err := readQuery(packet, false)
 	if err != nil || refusal != nil {
 		return refusal
 	}
-	table := s.table.Load()
 	if reply := q.fromTable(table); reply != nil {
 		return reply
 	}
@@ -204,7 +210,7 @@ func (s *Server) serveStream(conn net.Conn) {
 }
 
 func (s *Server) answerStream(packet []byte) []byte {
-	table := s.table.Load()
+	table := s.names()
 	return answer(packet, true, table, func(q *query) []byte {
 		if reply := s.forward.keeps(q, table.Forwards()); reply != nil {
 			return reply

@@ -19,7 +19,7 @@
 // Names are answered by a resolver in each container's monitor, at 127.0.0.11 inside
 // the container: it knows the containers on the same networks, and asks the host's
 // servers for all others. Running containers leave a file in the network's run
-// directory, which the others' monitors watch (inotify(7)).
+// directory, at which the others' resolvers look before they answer.
 //
 // Files, see docs/layout.md: a network is a directory, an address a symbolic link in
 // it to the container that has it, so it is given once, and survives a reboot.

@@ -44,7 +44,7 @@ func PublishResident(ledger *steps.Ledger, place Place, network string, r Reside
 	dir, part := filepath.Dir(path), partial(path)
 	step := steps.Step{
 		Kind: KindResident, Target: path,
-		Why: "Tell the resolvers of the other containers on this network: each watches this directory, and sees a file that is moved into it at once and whole.",
+		Why: "Tell the resolvers of the other containers on this network: each looks before it answers whether this directory has changed, and a file that is moved into it is there at once and whole.",
 		Call: []string{
 			fmt.Sprintf("openat(AT_FDCWD, %q, O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0600)", part),
 			fmt.Sprintf("write(%q, %q)", part, text),
@@ -56,7 +56,7 @@ func PublishResident(ledger *steps.Ledger, place Place, network string, r Reside
 		},
 		Undo: "rm " + steps.ShellQuote(path),
 		See:  "cat " + steps.ShellQuote(dir) + "/*" + residentSuffix,
-		Man:  "rename(2), inotify(7)",
+		Man:  "rename(2), inode(7)",
 	}
 	if !exists(dir) {
 		step.Call = append([]string{fmt.Sprintf("mkdirat(AT_FDCWD, %q, 0700)", dir)}, step.Call...)

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/steps"
@@ -10,10 +9,7 @@ import (
 
 // resolver answers the container's questions for names: of containers on the same
 // networks by itself, for all others it asks on. It is part of the monitor.
-type resolver struct {
-	server  *netns.Server
-	watcher *netns.Watcher
-}
+type resolver struct{ server *netns.Server }
 
 // startResolver begins to answer for a container, and tells the other containers'
 // resolvers of it.
@@ -35,33 +31,14 @@ func startResolver(c *Container, ledger *steps.Ledger, file string) (*resolver, 
 	return r, nil
 }
 
-// follow has the resolver answer from the networks that the container is on now, and
-// from who comes and goes there.
+// follow has the resolver answer for the networks that the container is on now.
 func (r *resolver) follow(c *Container) error {
 	views, err := c.views()
 	if err != nil {
 		return err
 	}
-	var networks []string
-	for _, v := range views {
-		networks = append(networks, v.Network)
-	}
-	before := r.watcher
-	r.watcher, err = netns.WatchResidents(c.layout.place(), networks, func(residents map[string][]netns.Resident) {
-		now := slices.Clone(views)
-		for i := range now {
-			now[i].Residents = residents[now[i].Network]
-		}
-		r.server.Swap(netns.NewTable(now...))
-	})
-	return errors.Join(err, closeWatcher(before))
-}
-
-func closeWatcher(w *netns.Watcher) error {
-	if w == nil {
-		return nil
-	}
-	return w.Close()
+	r.server.Consult(netns.FollowResidents(c.layout.place(), views...).Table)
+	return nil
 }
 
 // views are the networks that the container sees, without who is on them.
@@ -100,5 +77,5 @@ func (r *resolver) close() error {
 	if r == nil {
 		return nil
 	}
-	return errors.Join(r.server.Close(), closeWatcher(r.watcher))
+	return r.server.Close()
 }

@@ -65,7 +65,7 @@ func networkActs(s demoSettings) []demoAct {
 		{
 			heading: "Names come and go with their containers",
 			why: "api is stopped and started again, while web asks its own resolver for the name, over and over. There is no list that " +
-				"somebody must update: a container that starts writes a file, and every other container's resolver watches for it.",
+				"somebody must update: a container that starts writes a file, and every other container's resolver looks there before it answers.",
 			look: watchName,
 		},
 		{
