@@ -117,7 +117,7 @@ func stampsOf(dirs []string) []stamp {
 	for i, dir := range dirs {
 		var st unix.Stat_t
 		if unix.Stat(dir, &st) == nil {
-			all[i] = stamp{uint64(st.Dev), st.Ino, st.Mtim}
+			all[i] = stamp{st.Dev, st.Ino, st.Mtim}
 		}
 	}
 	return all
