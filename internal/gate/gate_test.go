@@ -2,21 +2,50 @@ package gate
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/minidock/minidock/internal/require"
 )
 
 func TestMain(m *testing.M) {
 	Enter()
+	if kinds := os.Getenv(sendsNetlink); kinds != "" {
+		sendNetlink(kinds)
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
+}
+
+// sendsNetlink makes the test's own program one that sends netlink messages of these
+// types, as in "16 18".
+const sendsNetlink = "GATE_SENDS_NETLINK"
+
+// sendNetlink sends nothing but heads (netlink(7)): what the kernel says to them makes
+// no difference.
+func sendNetlink(kinds string) {
+	socket, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
+	for kind := range strings.FieldsSeq(kinds) {
+		number, _ := strconv.ParseUint(kind, 0, 16)
+		head := make([]byte, unix.NLMSG_HDRLEN)
+		binary.NativeEndian.PutUint32(head, uint32(len(head)))
+		binary.NativeEndian.PutUint16(head[4:], uint16(number))
+		err = errors.Join(err, unix.Sendto(socket, head, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
+	}
+	if err != nil {
+		panic(err)
+	}
 }
 
 // patience is generous: an emulated machine is twenty times slower.
@@ -209,5 +238,25 @@ func TestACommandThatIsNotThereIsAnError(t *testing.T) {
 	_, acts, said := gated(t, "exec /no/such/program", nil)
 	if !strings.Contains(said, "/no/such/program") || len(acts) == 0 {
 		t.Errorf("said %q, acts %v", said, acts)
+	}
+}
+
+// What changes links, rules and tracked connections is held; what reads them is not.
+func TestNetlinkThatChangesIsHeld(t *testing.T) {
+	for _, c := range []struct{ sent, held string }{
+		{"16 17 18 19", "16 17 19"},            // RTM_NEWLINK, DELLINK, GETLINK, SETLINK; a batch begins with 16, too
+		{"0x100 0x101 0x102 0x103", "256 258"}, // IPCTNL_MSG_CT_NEW, GET, DELETE, GET_CTRZERO
+		{"0xa01 0xa0d 0xa10 2 3", ""},          // NFT_MSG_GETTABLE, GETSETELEM, GETGEN; NLMSG_ERROR, NLMSG_DONE
+	} {
+		_, acts, said := gated(t, fmt.Sprintf("export %s='%s'; exec unshare --net %s", sendsNetlink, c.sent, os.Args[0]), nil)
+		var held []string
+		for _, a := range acts {
+			if kind, ok := strings.CutPrefix(a.Target, "netlink "); ok {
+				held = append(held, kind)
+			}
+		}
+		if got := strings.Join(held, " "); got != c.held || said != "" {
+			t.Errorf("of %s held: %q, not %q\n%s", c.sent, got, c.held, said)
+		}
 	}
 }

@@ -151,15 +151,29 @@ func lookSendmsg(n *notice) (string, bool) {
 	return n.netlink(n.word(n.args[1]), n.word(n.word(n.args[1]+16)))
 }
 
-// netlink counts what asks the kernel for a change. Messages of rtnetlink come in
-// fours, of which the third only reads (rtnetlink(7)); a batch of nf_tables
-// begins with type 16, which is of the first kind.
+// netlink counts what asks the kernel for a change.
 func (n *notice) netlink(address, message uint64) (string, bool) {
 	family, header := n.memory(address, 2), n.memory(message, 8)
 	if len(family) < 2 || len(header) < 8 || binary.LittleEndian.Uint16(family) != unix.AF_NETLINK {
 		return "", false
 	}
 	kind := binary.LittleEndian.Uint16(header[4:])
-	const firstKind, readsOnly, netfilter = 16, 2, 0x100
-	return fmt.Sprintf("netlink %d", kind), kind >= firstKind && kind < netfilter && kind&3 != readsOnly
+	return fmt.Sprintf("netlink %d", kind), changes(kind)
+}
+
+// changes says whether a netlink message of this type changes anything. Those of
+// rtnetlink come in fours, of which the third only reads (rtnetlink(7)); a batch of
+// nf_tables, outside of which nothing of it changes, begins with type 16, which is of
+// the first kind. Else the upper byte is a part of netfilter, of which connection
+// tracking has changes of its own (linux/netfilter/nfnetlink_conntrack.h).
+func changes(kind uint16) bool {
+	const first, place, reads = 16, 3, 2
+	switch kind >> 8 {
+	case unix.NFNL_SUBSYS_NONE:
+		return kind >= first && kind&place != reads
+	case unix.NFNL_SUBSYS_CTNETLINK:
+		const flowNew, flowDelete = 0, 2 // IPCTNL_MSG_CT_NEW, IPCTNL_MSG_CT_DELETE
+		return kind&0xff == flowNew || kind&0xff == flowDelete
+	}
+	return false
 }
