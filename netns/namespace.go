@@ -55,6 +55,21 @@ func namespaceStep(file string) steps.Step {
 	return s
 }
 
+// NameNamespace has file name the network namespace that another file stands for
+// (/proc/PID/ns/net), and prepares it as [MakeNamespace] does: for a container that was
+// made without a network and is to come to one.
+func NameNamespace(ledger *steps.Ledger, from, file string) error {
+	s := namespaceStep(file)
+	s.Why = "Give the network namespace that the container has a name, by a bind mount: links are moved into it by name, and the resolver's sockets made there."
+	last := len(s.Call) - 1
+	s.Call = append(s.Call[:last-1], fmt.Sprintf("mount(%q, %q, NULL, MS_BIND, NULL)", from, file), enterCall(file))
+	s.Shell[len(s.Shell)-1] = "mount --bind " + steps.ShellQuote(from) + " " + steps.ShellQuote(file)
+	if err := ledger.Do(s, func() error { return bindNamespace(from, file) }); err != nil {
+		return err
+	}
+	return Inside(file, func() error { return prepareNamespace(ledger, file) })
+}
+
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
@@ -63,6 +78,23 @@ func exists(path string) bool {
 // bindNewNamespace takes the calling thread to a new namespace, and gives that
 // its name.
 func bindNewNamespace(file string) error {
+	if err := makeNamespaceFile(file); err != nil {
+		return err
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("unshare network namespace: %w", err)
+	}
+	return mountNamespace("/proc/thread-self/ns/net", file)
+}
+
+func bindNamespace(from, file string) error {
+	if err := makeNamespaceFile(file); err != nil {
+		return err
+	}
+	return mountNamespace(from, file)
+}
+
+func makeNamespaceFile(file string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("make directory of namespaces: %w", err)
 	}
@@ -70,11 +102,11 @@ func bindNewNamespace(file string) error {
 	if err != nil {
 		return fmt.Errorf("make file %s: %w", file, err)
 	}
-	_ = unix.Close(fd)
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("unshare network namespace: %w", err)
-	}
-	if err := unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, ""); err != nil {
+	return unix.Close(fd)
+}
+
+func mountNamespace(from, file string) error {
+	if err := unix.Mount(from, file, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind namespace to %s: %w", file, err)
 	}
 	return nil

@@ -139,6 +139,9 @@ func (m *monitor) wayOut() string {
 
 func (m *monitor) disconnect(name string) error {
 	c := m.container
+	if name == netns.None && c.Config.Network.Mode == netns.None {
+		return m.leaveNone()
+	}
 	at := slices.IndexFunc(c.Config.Network.Endpoints, func(e netns.Endpoint) bool { return e.Network == name })
 	if at < 0 {
 		return c.notConnected(name)
@@ -149,6 +152,25 @@ func (m *monitor) disconnect(name string) error {
 		return err
 	}
 	return m.layout.Networks().Release(m.ledger, name, c.Config.ID, gone.Address)
+}
+
+// leaveNone makes of a container without a network one that is on none at present, and
+// can be connected, as in Docker.
+func (m *monitor) leaveNone() error {
+	c := m.container
+	c.Config.Network.Mode = netns.Default
+	if err := errors.Join(c.saveConfig(), c.writeNames(m.ledger)); err != nil || !c.Running() {
+		return err
+	}
+	file := c.layout.NetworkNamespace(c.Config.ID)
+	if err := netns.NameNamespace(m.ledger, fmt.Sprintf("/proc/%d/ns/net", c.Live.Pid), file); err != nil || m.standsIn() {
+		return err // A resolver needs a monitor that stays.
+	}
+	resolver, err := startResolver(c, m.ledger, file)
+	if err == nil {
+		m.resolver = resolver
+	}
+	return err
 }
 
 // notConnected says in Docker's words why there is nothing to disconnect.
@@ -222,7 +244,7 @@ func (c *Container) mayConnect(name string) error {
 	case name == netns.None:
 		return &steps.Fault{Msg: "container cannot be connected to multiple networks with one of the networks in private (none) mode", Hint: "Disconnect it from its networks instead."}
 	case n.Mode == netns.None && len(n.Endpoints) == 0:
-		return &steps.Fault{Msg: "container cannot be connected to multiple networks with one of the networks in private (none) mode", Hint: "Make one without --network none."}
+		return &steps.Fault{Msg: "container cannot be connected to multiple networks with one of the networks in private (none) mode", Hint: "Take it off none first: minidock network disconnect none " + c.Config.Name}
 	case n.Mode == netns.Host || shares:
 		return &steps.Fault{Msg: "container sharing network namespace with another container or host cannot be connected to any other network", Hint: "Make one with --network " + name + "."}
 	case slices.ContainsFunc(n.Endpoints, func(e netns.Endpoint) bool { return e.Network == name }):

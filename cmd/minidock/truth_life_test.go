@@ -133,6 +133,10 @@ func networkLives() []tracedLife {
 			verb("rm", "-f", "tenant"),
 			verb("rm", "-f", "first"),
 			verb("rm", "-f", "two"),
+			verb("run", "-d", "--network", "none", "--name", "three", "traced", "probe", "ignore-term"),
+			verb("network disconnect", "none", "three"),
+			verb("network connect", "front", "three"),
+			verb("rm", "-f", "three"),
 			verb("network rm", "front", "inner", "side"),
 		}},
 		{name: "neighbours", verbs: []tracedVerb{
