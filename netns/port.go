@@ -115,19 +115,7 @@ func (s *Store) Published(host netip.Addr, proto string, port uint16) (all []Pub
 	if there, err := f.exists(); err != nil || !there {
 		return nil, err
 	}
-	for _, name := range []string{published, publishedAt} {
-		known, err := f.elements(name)
-		if err != nil {
-			return nil, err
-		}
-		for text := range known {
-			p, err := element{name, text}.publication()
-			if err == nil && p.Proto == proto && p.Host == port && (host.IsUnspecified() || !p.atOneAddress() || p.HostIP == host) {
-				all = append(all, p)
-			}
-		}
-	}
-	return all, nil
+	return f.led(host, proto, port)
 }
 
 // explainBind says what is wrong with an address that can't be bound to.

@@ -32,12 +32,12 @@ func (p Publication) element() element {
 }
 
 // Publish leads a port of the host to a container's. The caller has reserved it
-// with [ReservePort]: an entry that leads elsewhere was left behind, and is
-// replaced.
+// with [ReservePort], so whatever else leads from it, at its address or at one that
+// overlaps, was left behind, and is replaced.
 func (s *Store) Publish(ledger *steps.Ledger, p Publication) error {
 	wanted := p.element()
 	return lockedFirewall(s.place.Instance, func(f firewall) error {
-		left, err := f.leftBehind(wanted)
+		left, err := f.leftBehind(p)
 		if err != nil {
 			return err
 		}
@@ -64,18 +64,38 @@ func (s *Store) Unpublish(ledger *steps.Ledger, p Publication) error {
 	return ledger.TakeBack(Undos(), KindPublished, s.place.Instance+" "+e.set+" "+e.text)
 }
 
-// leftBehind lists the entries that have an element's key and another value.
-func (f firewall) leftBehind(e element) ([]element, error) {
-	known, err := f.elements(e.set)
+// leftBehind lists the entries for a publication's port that lead elsewhere.
+func (f firewall) leftBehind(p Publication) ([]element, error) {
+	led, err := f.led(p.HostIP, p.Proto, p.Host)
 	if err != nil {
 		return nil, err
 	}
-	for text := range known {
-		if other := (element{e.set, text}); text != e.text && other.key() == e.key() {
-			return []element{other}, nil
+	var left []element
+	for _, other := range led {
+		if e := other.element(); e != p.element() {
+			left = append(left, e)
 		}
 	}
-	return nil, nil
+	return left, nil
+}
+
+// led lists where the table, which has to be there, leads a port of the host at the
+// addresses that overlap with the given one.
+func (f firewall) led(host netip.Addr, proto string, port uint16) (all []Publication, err error) {
+	everywhere := !host.IsValid() || host.IsUnspecified()
+	for _, name := range []string{published, publishedAt} {
+		known, err := f.elements(name)
+		if err != nil {
+			return nil, err
+		}
+		for text := range known {
+			p, err := element{name, text}.publication()
+			if err == nil && p.Proto == proto && p.Host == port && (everywhere || !p.atOneAddress() || p.HostIP == host) {
+				all = append(all, p)
+			}
+		}
+	}
+	return all, nil
 }
 
 // undoPublished removes an entry that still leads where it led.

@@ -40,3 +40,38 @@ func TestPublishedTellsWhereAPortLeads(t *testing.T) {
 		}
 	}
 }
+
+// Who has a port takes over every entry that overlaps with it: it was left by somebody
+// who is dead. What leads from another address of the host stays.
+func TestAnOverlappingEntryThatWasLeftIsReplaced(t *testing.T) {
+	w := newWorld(t)
+	w.up(netA())
+	w.container("alive", 3, netA())
+	const dead = " 172.18.0.2 80"
+	for _, c := range []struct {
+		left, taken string
+		answers     []string
+	}{
+		{"tcp 127.0.0.1:8080" + dead, "tcp 8080", []string{"127.0.0.1", hostAddress}},
+		{"tcp " + hostAddress + ":8080" + dead, "tcp 8080", []string{"127.0.0.1", hostAddress}},
+		{"udp 8080" + dead, "udp 8080", []string{"127.0.0.1", hostAddress}},
+		{"tcp 8080" + dead, "tcp 127.0.0.1:8080", []string{"127.0.0.1"}},
+	} {
+		w.publish(c.left)
+		w.publish(c.taken + " 172.18.0.3 80")
+		for _, address := range c.answers {
+			reaches(t, w.host, c.taken[:3], address+":8080", "alive")
+		}
+		w.host.Must(func() error {
+			led, err := w.store.Published(netip.IPv4Unspecified(), c.taken[:3], 8080)
+			if len(led) != 1 || led[0].Address != netip.MustParseAddr("172.18.0.3") {
+				t.Errorf("after %s the port of %s leads to %+v", c.taken, c.left, led)
+			}
+			return err
+		})
+	}
+	w.publish("tcp " + hostAddress + ":81 172.18.0.3 80")
+	w.publish("tcp 127.0.0.1:81" + " 172.18.0.3 80")
+	reaches(t, w.host, "tcp", hostAddress+":81", "alive")
+	reaches(t, w.host, "tcp", "127.0.0.1:81", "alive")
+}
