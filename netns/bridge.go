@@ -86,7 +86,11 @@ func (s *Store) up(f firewall, ledger *steps.Ledger, n Network, by holding) erro
 	if err := f.refuseForeign(n); err != nil {
 		return err
 	}
-	if err := f.need(ledger); err != nil {
+	made, err := f.need(ledger)
+	if err == nil && made {
+		err = s.putBack(f, ledger, n)
+	}
+	if err != nil {
 		return err
 	}
 	if err := f.needForwarding(ledger); err != nil {

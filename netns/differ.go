@@ -40,7 +40,7 @@ func (p Picture) Differences() (all []string) {
 // unruled tells what the table should know of the network and does not.
 func (p Picture) unruled() (all []string) {
 	if !p.Table.There {
-		return []string{fmt.Sprintf("there is no firewall table ip %s: no walls, no ports, no way out; the next container makes it again", p.Table.Name)}
+		return []string{fmt.Sprintf("there is no firewall table ip %s: no walls, no ports, no way out, for no network; whoever comes to a network next makes it again, for all: minidock restart CONTAINER", p.Table.Name)}
 	}
 	n := p.Network
 	for _, set := range []struct {

@@ -86,10 +86,10 @@ func (f firewall) exists() (bool, error) {
 	return slices.Contains(all, f.instance), err
 }
 
-// need makes the table where it is missing.
-func (f firewall) need(ledger *steps.Ledger) error {
+// need makes the table where it is missing, and says whether it was.
+func (f firewall) need(ledger *steps.Ledger) (made bool, err error) {
 	if there, err := f.exists(); err != nil || there {
-		return err
+		return false, err
 	}
 	messages := []string{fmt.Sprintf("NFT_MSG_NEWTABLE ip %q", f.instance)}
 	for _, s := range sets() {
@@ -101,7 +101,7 @@ func (f firewall) need(ledger *steps.Ledger) error {
 	for _, r := range rules() {
 		messages = append(messages, fmt.Sprintf("NFT_MSG_NEWRULE %q", r.chain))
 	}
-	return ledger.Do(steps.Step{
+	return true, ledger.Do(steps.Step{
 		Kind: KindTable, Target: f.instance,
 		Why:   "Make the one firewall table of all networks, in one transaction: its rules stay as they are; which networks and ports there are is in its sets and maps. Other tables are left alone.",
 		Call:  []string{transactionCall(messages...)},

@@ -102,11 +102,13 @@ type Store struct {
 	// makes and takesBack do what the host has of a network.
 	makes     func(*steps.Ledger, Network) error
 	takesBack func(Network) error
+	// published is what [Store.WithPublished] has set.
+	published func() []Publication
 }
 
 // Open names the store at a place. It neither reads nor makes anything.
 func Open(place Place) *Store {
-	s := &Store{place: place, routes: HostRoutes}
+	s := &Store{place: place, routes: HostRoutes, published: func() []Publication { return nil }}
 	s.makes, s.takesBack = s.Up, s.Down
 	return s
 }

@@ -3,7 +3,6 @@ package netns
 import (
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/google/nftables"
 )
@@ -93,32 +92,4 @@ func forBridges(commands ...string) []string {
 		}
 	}
 	return all
-}
-
-// Unprotected lists those of the networks that have a bridge and no rules: somebody
-// has flushed the whole ruleset (Debian's nftables.service does so when it starts).
-// [Store.Up] mends a network, and [Store.Publish] each of its ports.
-func (s *Store) Unprotected(networks []Network) ([]Network, error) {
-	f, err := openFirewall(s.place.Instance)
-	if err != nil {
-		return nil, err
-	}
-	defer f.close()
-	var known map[string]nftables.SetElement
-	there, err := f.exists()
-	if err == nil && there {
-		known, err = f.elements("bridges")
-	}
-	if err != nil {
-		return nil, err
-	}
-	var bare []Network
-	for _, n := range networks {
-		name := BridgeName(s.place.Instance, n)
-		_, ruled := known[strconv.Quote(name)]
-		if _, err := findLink(name); err == nil && !ruled {
-			bare = append(bare, n)
-		}
-	}
-	return bare, nil
 }

@@ -1,6 +1,8 @@
 package netns
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -89,4 +91,48 @@ func TestFlushedRulesetIsMended(t *testing.T) {
 	if got := unprotected(); len(got) != 0 {
 		t.Errorf("without rules: %s", got)
 	}
+}
+
+// Whoever makes the table again tells it of all that is in use: other networks' walls,
+// and the ports of who runs. When they go, nothing of it stays.
+func TestAFlushedRulesetIsPutBackForAll(t *testing.T) {
+	w := newWorld(t)
+	before := w.state()
+	a, b := w.stored(netA()), w.stored(netB())
+	a1, b1 := w.container("a1", 2, a), w.container("b1", 2, b)
+	w.publish("tcp 8080 172.18.0.2 80")
+	w.publish("udp 127.0.0.1:8080 172.18.0.2 80")
+	w.outside.Serve("tcp", "203.0.113.9:80")
+	const rules = "nft -s list ruleset | sed '/chain turned_forwarding_on/,/}/d' | grep ."
+	whole := w.host.Run(rules)
+	w.host.Run("nft flush ruleset")
+	w.store.WithPublished(func() []Publication {
+		return []Publication{publication("tcp 8080 172.18.0.2 80"), publication("udp 127.0.0.1:8080 172.18.0.2 80")}
+	})
+	w.up(secret())
+	w.host.Must(func() error { return w.store.Down(secret()) })
+	if now := w.host.Run(rules); now != whole {
+		t.Errorf("the ruleset was\n%s\nand is\n%s", whole, now)
+	}
+	w.dropped(b1, "tcp", "172.18.0.2:80", "walls between networks")
+	reaches(t, w.outside, "tcp", hostAddress+":8080", "a1")
+	reaches(t, w.host, "udp", "127.0.0.1:8080", "a1")
+	reaches(t, a1, "tcp", "203.0.113.9:80", "outside")
+	w.takeBack()
+	w.host.Must(func() error { return errors.Join(w.store.Down(a), w.store.Down(b)) })
+	w.host.Run("sysctl -qw net.ipv4.ip_forward=0") // The note that it was off went with the ruleset.
+	if after := w.state(); after != before {
+		t.Errorf("left behind:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+// stored puts a network on the disk, too, and makes it on the host.
+func (w *world) stored(n Network) Network {
+	w.t.Helper()
+	text, err := encode(n)
+	if err := errors.Join(err, os.MkdirAll(w.store.dir(n.Name), 0o700), os.WriteFile(w.store.file(n.Name), text, 0o600)); err != nil {
+		w.t.Fatal(err)
+	}
+	w.up(n)
+	return n
 }

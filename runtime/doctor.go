@@ -55,7 +55,7 @@ func checkDoctorFacts(f doctorFacts) []DoctorCheck {
 	}
 	return append(checks, f.checkUserLimit(), f.checkUserUnprivileged(), f.checkUserAppArmor(),
 		f.checkSubIDs("/etc/subuid"), f.checkSubIDs("/etc/subgid"),
-		f.checkSeccomp(), f.checkNftables(), f.checkForwarding(), f.checkTini(), f.checkSpace(), f.checkKVM())
+		f.checkSeccomp(), f.checkNftables(), f.checkForwarding(), f.checkRules(), f.checkTini(), f.checkSpace(), f.checkKVM())
 }
 
 // asRoot is what to do where everything may be there and was not to be seen.
@@ -350,6 +350,16 @@ func (f doctorFacts) checkForwarding() DoctorCheck {
 		chains, fixes = append(chains, chain), append(fixes, o.Fix...)
 	}
 	return doctorWarning(name, "dropped by policy in "+strings.Join(chains, ", ")+": no way out of a network, and none to a published port", strings.Join(fixes, "; "))
+}
+
+// checkRules finds networks whose rules somebody has removed.
+func (f doctorFacts) checkRules() DoctorCheck {
+	const name = "network rules"
+	if len(f.unruled) == 0 {
+		return doctorOK(name, "each network that is up has its rules")
+	}
+	return doctorMissing(name, "none for "+strings.Join(f.unruled, ", ")+": somebody has flushed the ruleset, and so no walls, no published ports, no way out",
+		"minidock restart CONTAINER, any that is on a network: it puts back what all of them need")
 }
 
 func (f doctorFacts) checkTini() DoctorCheck {

@@ -44,6 +44,7 @@ type doctorFacts struct {
 	seccomp    error
 	nftables   error
 	obstacles  []netns.Obstacle
+	unruled    []string // networks that have a bridge, and no rules
 	tini       string
 	kvm        error
 }
@@ -67,6 +68,7 @@ func gatherDoctorFacts(root string) doctorFacts {
 	if f.nftables == nil {
 		// What can't be read stands in nobody's way that we know of.
 		f.obstacles, _ = netns.Open(netns.Place{}).Obstacles()
+		f.unruled = unruledNetworks(root)
 	}
 	f.gatherCgroup()
 	f.gatherSpace()
@@ -82,6 +84,20 @@ func gatherDoctorFacts(root string) doctorFacts {
 		f.subIDs[file] = readSubIDs(file)
 	}
 	return f
+}
+
+// unruledNetworks leaves out what can't be read: who may not is told so elsewhere.
+func unruledNetworks(root string) (names []string) {
+	l, err := LayoutOf(root)
+	if err != nil {
+		return nil
+	}
+	all, _ := l.Networks().List()
+	bare, _ := l.Networks().Unprotected(all)
+	for _, n := range bare {
+		names = append(names, n.Name)
+	}
+	return names
 }
 
 func userName() string {

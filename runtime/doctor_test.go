@@ -82,6 +82,7 @@ func TestEachLackIsToldOnItsOwnLineWithAFix(t *testing.T) {
 		{"a firewall that drops", func(f *doctorFacts) {
 			f.obstacles = []netns.Obstacle{{Chain: "ip filter FORWARD", Owner: "Docker", Fix: []string{"iptables -I DOCKER-USER -i minidock0 -j ACCEPT"}}}
 		}, "forwarding", DoctorWarning, "iptables -I DOCKER-USER -i minidock0 -j ACCEPT"},
+		{"a flushed ruleset", func(f *doctorFacts) { f.unruled = []string{"shop", "back"} }, "network rules", DoctorMissing, "minidock restart CONTAINER"},
 		{"nftables for a user", func(f *doctorFacts) { f.nftables, f.euid = unix.EPERM, 7 }, "nftables", DoctorMissing, "sudo"},
 		{"no tini", func(f *doctorFacts) { f.tini = "" }, "tini", DoctorMissing, "apt-get install tini"},
 		{"little space", func(f *doctorFacts) { f.space = 500 << 20 }, "space", DoctorWarning, "--root"},

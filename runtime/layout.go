@@ -72,7 +72,7 @@ func (l Layout) Ledger(id string) steps.Paths {
 func (l Layout) CgroupPath(id string) string { return "/" + l.Instance + "/" + id }
 
 // Networks names a store for the networks of this root.
-func (l Layout) Networks() *netns.Store { return netns.Open(l.place()) }
+func (l Layout) Networks() *netns.Store { return netns.Open(l.place()).WithPublished(l.published) }
 
 func (l Layout) place() netns.Place {
 	return netns.Place{Root: l.Root, Run: l.Run, Instance: l.Instance}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,6 +81,19 @@ func (c *Container) mayTake(p netns.Port, port uint16) error {
 		}
 	}
 	return nil
+}
+
+// published lists the ports that lead to containers which run. It only reads: whoever
+// asks may hold locks.
+func (l Layout) published() (all []netns.Publication) {
+	entries, _ := os.ReadDir(filepath.Dir(l.RunContainer("x"))) // Without it nobody runs.
+	for _, e := range entries {
+		// One that can't be read is not known to run.
+		if c, err := load(l, e.Name()); err == nil && c.Running() {
+			all = append(all, c.Live.Ports...)
+		}
+	}
+	return all
 }
 
 // publishAgain leads the ports to where the container's way out goes now.
