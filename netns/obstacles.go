@@ -5,13 +5,15 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 )
 
 // Obstacle is a chain of somebody else's that drops what is to be forwarded unless
 // one of its rules says otherwise. The kernel asks every table: what one drops, no
 // other can let through.
 type Obstacle struct {
-	// Chain is the chain as nft names it: family, table, chain.
+	// Chain is the chain as nft names it: family, table, chain; or that of
+	// iptables-legacy, which nft does not show.
 	Chain string
 	// Owner is the program that is known to make such a chain, or "".
 	Owner string
@@ -20,7 +22,8 @@ type Obstacle struct {
 }
 
 // Obstacles finds the chains that stand in the networks' way, in the network
-// namespace of the calling thread; those of iptables-legacy are not seen.
+// namespace of the calling thread: those with the policy drop, those that end with a
+// rule that drops or rejects everything, and that of iptables-legacy.
 func (s *Store) Obstacles() ([]Obstacle, error) {
 	conn, err := nftables.New()
 	if err != nil {
@@ -36,17 +39,37 @@ func (s *Store) Obstacles() ([]Obstacle, error) {
 	}
 	var found []Obstacle
 	for _, c := range all {
-		if dropsForwarded(c) {
+		if seesForwarded(c) && (*c.Policy == nftables.ChainPolicyDrop || endsInDrop(conn, c)) {
 			found = append(found, obstacleOf(c, known))
 		}
 	}
-	return found, nil
+	legacy, err := legacyObstacles()
+	return append(found, legacy...), err
 }
 
-func dropsForwarded(c *nftables.Chain) bool {
+func seesForwarded(c *nftables.Chain) bool {
 	seesIPv4 := slices.Contains([]nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet}, c.Table.Family)
-	return seesIPv4 && c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward &&
-		c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+	return seesIPv4 && c.Type == nftables.ChainTypeFilter && c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward && c.Policy != nil
+}
+
+// endsInDrop says whether what no rule has let through meets one that stops it, as in
+// firewalld's chain. Rules that can't be read are not known to.
+func endsInDrop(conn *nftables.Conn, c *nftables.Chain) bool {
+	rules, err := conn.GetRules(c.Table, c)
+	if err != nil || len(rules) == 0 {
+		return false
+	}
+	for _, e := range rules[len(rules)-1].Exprs {
+		switch e := e.(type) {
+		case *expr.Counter, *expr.Log:
+		case *expr.Verdict:
+			return e.Kind == expr.VerdictDrop
+		default:
+			_, rejects := e.(*expr.Reject)
+			return rejects
+		}
+	}
+	return false
 }
 
 func familyOf(t *nftables.Table) string {
@@ -59,27 +82,32 @@ func familyOf(t *nftables.Table) string {
 	return fmt.Sprintf("family %d", t.Family)
 }
 
-// obstacleOf knows the chains that Docker and ufw make, and how each is told.
+// obstacleOf knows the chains that Docker, ufw and firewalld make, and how each is told.
 func obstacleOf(c *nftables.Chain, known map[string]bool) Obstacle {
-	o := Obstacle{Chain: familyOf(c.Table) + " " + c.Table.Name + " " + c.Name}
-	iptables := o.Chain == "ip filter FORWARD"
+	chain := familyOf(c.Table) + " " + c.Table.Name + " " + c.Name
 	switch {
-	case iptables && known["ip filter ufw-before-forward"]:
-		o.Owner = "ufw"
-		o.Fix = forBridges("ufw route allow in on %s", "ufw route allow out on %s")
-	case iptables && known["ip filter DOCKER-USER"]:
-		o.Owner = "Docker"
-		o.Fix = forBridges("iptables -I DOCKER-USER -i %s -j ACCEPT", "iptables -I DOCKER-USER -o %s -j ACCEPT")
-	case iptables:
-		o.Owner = "iptables"
-		o.Fix = forBridges("iptables -I FORWARD -i %s -j ACCEPT", "iptables -I FORWARD -o %s -j ACCEPT")
-	default:
-		o.Fix = []string{
-			fmt.Sprintf(`nft 'insert rule %s iifname { "minidock0", "md-*" } accept'`, o.Chain),
-			fmt.Sprintf(`nft 'insert rule %s oifname { "minidock0", "md-*" } accept'`, o.Chain),
-		}
+	case chain == "ip filter FORWARD":
+		return iptablesObstacle(chain, "iptables", func(other string) bool { return known["ip filter "+other] })
+	case c.Table.Name == "firewalld":
+		fix := forBridges("firewall-cmd --permanent --zone=trusted --add-interface=%s")
+		return Obstacle{Chain: chain, Owner: "firewalld", Fix: append(fix, "firewall-cmd --reload")}
 	}
-	return o
+	return Obstacle{Chain: chain, Fix: []string{
+		fmt.Sprintf(`nft 'insert rule %s iifname { "minidock0", "md-*" } accept'`, chain),
+		fmt.Sprintf(`nft 'insert rule %s oifname { "minidock0", "md-*" } accept'`, chain),
+	}}
+}
+
+// iptablesObstacle is about the chain FORWARD of iptables, or of the older one of the
+// other command; has tells which chains are beside it.
+func iptablesObstacle(chain, command string, has func(chain string) bool) Obstacle {
+	switch {
+	case has("ufw-before-forward"):
+		return Obstacle{chain, "ufw", forBridges("ufw route allow in on %s", "ufw route allow out on %s")}
+	case has("DOCKER-USER"):
+		return Obstacle{chain, "Docker", forBridges(command+" -I DOCKER-USER -i %s -j ACCEPT", command+" -I DOCKER-USER -o %s -j ACCEPT")}
+	}
+	return Obstacle{chain, "iptables", forBridges(command+" -I FORWARD -i %s -j ACCEPT", command+" -I FORWARD -o %s -j ACCEPT")}
 }
 
 // forBridges writes commands for the default network's bridge and for all others,

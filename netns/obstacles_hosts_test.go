@@ -11,11 +11,15 @@ import (
 )
 
 func TestObstaclesAndTheirFix(t *testing.T) {
+	firewalld := "table inet firewalld { chain filter_FORWARD { type filter hook forward priority filter + 10; policy accept; " +
+		"ct state established,related accept; iifname net0 accept; ct state invalid drop; reject with icmpx admin-prohibited; }; }"
 	for name, c := range map[string]struct{ rules, chain, owner, tool string }{
-		"nft":    {"table inet wall { chain through { type filter hook forward priority 10; policy drop; }; }", "inet wall through", "", "nft"},
-		"plain":  {"table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }", "ip filter FORWARD", "iptables", "iptables"},
-		"Docker": {"table ip filter { chain DOCKER-USER { }; chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; }; }", "ip filter FORWARD", "Docker", "iptables"},
-		"ufw":    {"table ip filter { chain ufw-before-forward { }; chain FORWARD { type filter hook forward priority 0; policy drop; jump ufw-before-forward; }; }", "ip filter FORWARD", "ufw", "ufw"},
+		"firewalld": {firewalld, "inet firewalld filter_FORWARD", "firewalld", "firewall-cmd"},
+		"last":      {"table ip last { chain through { type filter hook forward priority 10; iifname net9 accept; counter drop; }; }", "ip last through", "", "nft"},
+		"nft":       {"table inet wall { chain through { type filter hook forward priority 10; policy drop; }; }", "inet wall through", "", "nft"},
+		"plain":     {"table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }", "ip filter FORWARD", "iptables", "iptables"},
+		"Docker":    {"table ip filter { chain DOCKER-USER { }; chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; }; }", "ip filter FORWARD", "Docker", "iptables"},
+		"ufw":       {"table ip filter { chain ufw-before-forward { }; chain FORWARD { type filter hook forward priority 0; policy drop; jump ufw-before-forward; }; }", "ip filter FORWARD", "ufw", "ufw"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			needsHosts(t)
@@ -37,17 +41,48 @@ func TestObstaclesAndTheirFix(t *testing.T) {
 				t.Fatalf("found %+v, want %s of %q", found, c.chain, c.owner)
 			}
 			blocked(t, a1, "tcp", "203.0.113.9:80")
-			blocked(t, w.outside, "tcp", hostAddress+":8080")
+			if c.owner != "firewalld" {
+				blocked(t, w.outside, "tcp", hostAddress+":8080")
+			}
 			if slices.ContainsFunc(found[0].Fix, func(line string) bool { return !strings.HasPrefix(line, c.tool) }) {
 				t.Errorf("the fix is not by %s: %q", c.tool, found[0].Fix)
 			}
-			if c.tool == "ufw" {
-				return // It is known and named; a fix by ufw needs ufw's own rules.
+			if c.tool == "ufw" || c.tool == "firewall-cmd" {
+				return // It is known and named; the fix needs the program.
 			}
 			w.host.Run(strings.Join(found[0].Fix, "\n"))
 			reaches(t, a1, "tcp", "203.0.113.9:80", "outside")
 			reaches(t, w.outside, "tcp", hostAddress+":8080", "a1")
 		})
+	}
+}
+
+// The older iptables keeps its rules beside nf_tables.
+func TestALegacyObstacleAndItsFix(t *testing.T) {
+	require.Layers(t, "the lab VM has no iptables", "native")
+	require.Needs(t, require.Iptables)
+	for _, c := range []struct{ rules, owner string }{
+		{"iptables-legacy -P FORWARD DROP", "iptables"},
+		{"iptables-legacy -N DOCKER-USER; iptables-legacy -A FORWARD -j DOCKER-USER; iptables-legacy -P FORWARD DROP", "Docker"},
+	} {
+		w := newWorld(t)
+		w.up(netA())
+		a1 := w.container("a1", 2, netA())
+		w.outside.Serve("tcp", "203.0.113.9:80")
+		if w.host.Run("iptables-legacy -P FORWARD ACCEPT 2>&1 || echo none") != "" {
+			require.Lacks(t, "the kernel has no ip_tables")
+		}
+		if found := w.obstacles(); len(found) != 0 {
+			t.Errorf("obstacles without any: %+v", found)
+		}
+		w.host.Run(c.rules)
+		found := w.obstacles()
+		if len(found) != 1 || found[0].Chain != "iptables-legacy filter FORWARD" || found[0].Owner != c.owner {
+			t.Fatalf("found %+v", found)
+		}
+		blocked(t, a1, "tcp", "203.0.113.9:80")
+		w.host.Run(strings.Join(found[0].Fix, "\n"))
+		reaches(t, a1, "tcp", "203.0.113.9:80", "outside")
 	}
 }
 
