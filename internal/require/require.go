@@ -31,6 +31,7 @@ const (
 	Groff      Need = "groff"
 	Zsh        Need = "zsh"
 	Iptables   Need = "iptables"
+	Dnsmasq    Need = "dnsmasq"
 	// BridgeNetfilter is a kernel with br_netfilter, which shows the firewall what a
 	// bridge passes on.
 	BridgeNetfilter Need = "br_netfilter"
@@ -102,7 +103,7 @@ func missing(n Need) string {
 		return unless(overlay(), "kernel without overlayfs")
 	case Seccomp:
 		return unless(exists("/proc/sys/kernel/seccomp/actions_avail"), "kernel without seccomp filters")
-	case Strace, Fish, Groff, Zsh, Iptables:
+	case Strace, Fish, Groff, Zsh, Iptables, Dnsmasq:
 		_, err := exec.LookPath(string(n))
 		return unless(err == nil, string(n)+" is not installed")
 	case BridgeNetfilter:
