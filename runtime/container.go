@@ -96,6 +96,8 @@ type Container struct {
 	Exit   *Exit
 	Last   *LastRun
 	layout Layout
+	// unnamed says that the user gave no name, and so any will do.
+	unnamed bool
 }
 
 const (

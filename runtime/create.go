@@ -118,7 +118,7 @@ func (c *Container) configure(o Options) error {
 		User:     firstOf(o.User, image.Config.Config.User),
 		Workdir:  firstOf(o.Workdir, image.Config.Config.WorkingDir, "/"),
 	}
-	if c.Config.Name == "" {
+	if c.unnamed = o.Name == ""; c.unnamed {
 		c.Config.Name = freeName(c.layout)
 	}
 	if err := c.Config.decideNetwork(c.layout, o.Network, image.Config.Config); err != nil {
@@ -198,7 +198,7 @@ func (d *draft) make() error {
 	if err != nil {
 		return err
 	}
-	if err := reserveName(l, d.ledger, c.Config.Name, c.Config.ID); err != nil {
+	if err := c.takeName(d.ledger); err != nil {
 		return err
 	}
 	if err := d.joinNetworks(); err != nil {

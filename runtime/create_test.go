@@ -85,6 +85,10 @@ func TestOnlyOneContainerGetsAName(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), `The container name "/web" is already in use by container "aaa"`) {
 		t.Errorf("second container: %v", err)
 	}
+	drawn := &Container{layout: l, Config: Config{ID: "bbb", Name: "web"}, unnamed: true}
+	if err := drawn.takeName(ledgers[1]); err != nil || drawn.Config.Name == "web" || !taken(l, drawn.Config.Name) {
+		t.Errorf("a name that was drawn, and is another's by now: %v, %q", err, drawn.Config.Name)
+	}
 	if err := undoName(filepath.Join(l.Names(), "web") + heldBy + "bbb"); err != nil || !taken(l, "web") {
 		t.Errorf("the loser's undo took the name: %v", err)
 	}

@@ -84,6 +84,18 @@ func checkName(name string) error {
 	}
 }
 
+// takeName takes the container's name. Where it was drawn, and another container has got
+// it since, another one is drawn.
+func (c *Container) takeName(ledger *steps.Ledger) error {
+	for {
+		err := reserveName(c.layout, ledger, c.Config.Name, c.Config.ID)
+		if !c.unnamed || !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		c.Config.Name = freeName(c.layout)
+	}
+}
+
 // reserveName is the step that takes a name: one symbolic link, made by one
 // system call that fails when the name is taken.
 func reserveName(l Layout, ledger *steps.Ledger, name, id string) error {
@@ -169,7 +181,7 @@ func nameTaken(link string) error {
 		Msg: fmt.Sprintf("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.",
 			"/"+name, filepath.Base(holder)),
 		Hint: "Remove it with `minidock rm " + name + "`, or choose another --name.",
-		Code: 125,
+		Code: 125, Err: fs.ErrExist,
 	}
 }
 
