@@ -26,7 +26,7 @@ const (
 // MakeNamespace makes a network namespace, has file name it, and prepares it for
 // a container: loopback up, no forwarding, no IPv6 on what is added later.
 func MakeNamespace(ledger *steps.Ledger, file string) error {
-	return onThrownThread(func() error {
+	return OnThrownThread(func() error {
 		if err := ledger.Do(namespaceStep(file), func() error { return bindNewNamespace(file) }); err != nil {
 			return err
 		}

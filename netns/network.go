@@ -164,12 +164,12 @@ func (s *Store) builtin(name string) (Network, bool) {
 // [ErrNoNetwork].
 func (s *Store) read(name string) (Network, error) {
 	var n Network
-	err := readJSON(s.file(name), &n)
+	err := steps.ReadState(s.file(name), &n)
 	if errors.Is(err, fs.ErrNotExist) {
 		return n, notFound(name)
 	}
 	if err == nil && !n.describes(name) {
-		err = damaged(s.file(name), "it does not describe network "+name)
+		err = steps.Damaged(s.file(name), "it does not describe network "+name)
 	}
 	return n, err
 }

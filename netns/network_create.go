@@ -135,7 +135,7 @@ func (s *Store) record(ledger *steps.Ledger, n Network) error {
 	}
 	step := writeStep(s.file(n.Name), text, true)
 	step.Lifetime, step.Why = steps.Kept, "Write down what the network is; from this moment on it exists."
-	return ledger.Do(step, func() error { return replaceFile(s.file(n.Name), text, true) })
+	return ledger.Do(step, func() error { return steps.ReplaceFile(s.file(n.Name), text, true) })
 }
 
 // draw decides everything about a new network before anything is made.

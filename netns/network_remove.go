@@ -58,7 +58,7 @@ const leaving = ".leaving"
 func undoDirectory(dir string) error {
 	leases := filepath.Join(dir, "leases")
 	var errs []error
-	for _, name := range []string{networkFile, networkFile + part, networkFile + leaving} {
+	for _, name := range []string{networkFile, networkFile + steps.PartSuffix, networkFile + leaving} {
 		errs = append(errs, os.Remove(filepath.Join(dir, name)))
 	}
 	errs = append(errs, os.Rename(leases, leases+leaving), os.RemoveAll(leases+leaving), os.Remove(dir))
@@ -73,7 +73,7 @@ func undoDirectory(dir string) error {
 // leavingOrThere reads what a network is that may be half removed.
 func (s *Store) leavingOrThere(name string) (n Network, known bool) {
 	for _, file := range []string{s.file(name), s.file(name) + leaving} {
-		if readJSON(file, &n) == nil && n.Subnet.IsValid() {
+		if steps.ReadState(file, &n) == nil && n.Subnet.IsValid() {
 			return n, true
 		}
 	}

@@ -1,7 +1,6 @@
 package netns
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,82 +13,31 @@ import (
 	"github.com/minidock/minidock/steps"
 )
 
-// part ends the name of a file that is still being written.
-const part = ".part"
-
 // encode writes state as a person can read it.
 func encode(v any) ([]byte, error) {
 	text, err := json.MarshalIndent(v, "", "  ")
 	return append(text, '\n'), err
 }
 
-// replaceFile writes a file as a whole: readers see the old or the new one. What a
-// killed writer leaves beside it, the next one overwrites. A synced one survives a
-// power cut.
-func replaceFile(path string, text []byte, synced bool) error {
-	f, err := os.OpenFile(path+part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil && synced {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path+part))
-	}
-	return os.Rename(path+part, path)
-}
-
-// writeStep tells how replaceFile writes a file.
+// writeStep tells how [steps.ReplaceFile] writes a file.
 func writeStep(path string, text []byte, synced bool) steps.Step {
 	s := steps.Step{
 		Kind: kindFile, Target: path,
 		Call: []string{
-			fmt.Sprintf("openat(AT_FDCWD, %q, O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0600)", path+part),
-			fmt.Sprintf("write(%q, %q)", path+part, text),
+			fmt.Sprintf("openat(AT_FDCWD, %q, O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0600)", path+steps.PartSuffix),
+			fmt.Sprintf("write(%q, %q)", path+steps.PartSuffix, text),
 		},
-		Shell: []string{"printf " + steps.ShellQuote(escape(string(text))) + " > " + steps.ShellQuote(path+part)},
+		Shell: []string{"printf " + steps.ShellQuote(escape(string(text))) + " > " + steps.ShellQuote(path+steps.PartSuffix)},
 		See:   "cat " + steps.ShellQuote(path), Man: "rename(2)",
 	}
 	if synced {
-		s.Call = append(s.Call, fmt.Sprintf("fsync(%q)", path+part))
-		s.Shell = append(s.Shell, "sync "+steps.ShellQuote(path+part))
+		s.Call = append(s.Call, fmt.Sprintf("fsync(%q)", path+steps.PartSuffix))
+		s.Shell = append(s.Shell, "sync "+steps.ShellQuote(path+steps.PartSuffix))
 		s.Man = "rename(2), fsync(2)"
 	}
-	s.Call = append(s.Call, fmt.Sprintf("renameat(AT_FDCWD, %q, AT_FDCWD, %q)", path+part, path))
-	s.Shell = append(s.Shell, "mv "+steps.ShellQuote(path+part)+" "+steps.ShellQuote(path))
+	s.Call = append(s.Call, fmt.Sprintf("renameat(AT_FDCWD, %q, AT_FDCWD, %q)", path+steps.PartSuffix, path))
+	s.Shell = append(s.Shell, "mv "+steps.ShellQuote(path+steps.PartSuffix)+" "+steps.ShellQuote(path))
 	return s
-}
-
-// readJSON reads a state file. What can't be understood gives a fault that names the
-// file and the line.
-func readJSON(path string, into any) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read state: %w", err)
-	}
-	if err := json.Unmarshal(text, into); err != nil {
-		var syntax *json.SyntaxError
-		var mismatch *json.UnmarshalTypeError
-		offset := int64(0)
-		switch {
-		case errors.As(err, &syntax):
-			offset = syntax.Offset
-		case errors.As(err, &mismatch):
-			offset = mismatch.Offset
-		}
-		line := 1 + bytes.Count(text[:min(int(offset), len(text))], []byte("\n"))
-		return damaged(path, fmt.Sprintf("line %d: %v", line, err))
-	}
-	return nil
-}
-
-func damaged(path, what string) error {
-	return &steps.Fault{
-		Msg:  fmt.Sprintf("read state %s: %s", path, what),
-		Hint: "The file was cut short or edited; mend it, or remove its directory.",
-	}
 }
 
 // lock makes this process the only one that makes, removes or mends networks, until

@@ -261,7 +261,7 @@ func (s *Store) halfMake(name string, acts int) error {
 		}
 		if acts > 1 {
 			_ = os.Mkdir(s.leases(name), 0o700)
-			_ = os.WriteFile(s.file(name)+part, []byte("{"), 0o600)
+			_ = os.WriteFile(s.file(name)+steps.PartSuffix, []byte("{"), 0o600)
 		}
 		return killed
 	})

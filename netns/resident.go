@@ -66,7 +66,7 @@ func PublishResident(ledger *steps.Ledger, place Place, network string, r Reside
 }
 
 // partial is always the same for a file, so that what a killed writer left is found.
-func partial(path string) string { return path + ".part" }
+func partial(path string) string { return path + steps.PartSuffix }
 
 // replaceResident makes the network's directory with its first resident; while it
 // does, the last one before may take the directory away again.

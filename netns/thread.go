@@ -8,28 +8,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onThrownThread runs do on a thread of its own that ends with it, so that
+// OnThrownThread runs do on a thread of its own that ends with it, so that
 // whatever namespace the thread has gone to goes with it. Go starts new threads
 // from a clean one, so nobody else gets there by accident. It is never the main
 // thread: that can't end before the process does, and /proc/self speaks of it.
-func onThrownThread(do func() error) error {
+func OnThrownThread(do func() error) error {
 	done := make(chan error, 1)
-	go func() {
+	throw(func() {
 		defer close(done)
-		goruntime.LockOSThread() // Never unlocked: so Go ends the thread.
-		if unix.Gettid() == unix.Getpid() {
-			// While this goroutine waits, the main thread is taken, and the other gets another.
-			done <- onThrownThread(do)
-			goruntime.UnlockOSThread()
-			return
-		}
 		done <- do()
-	}()
+	})
 	err, returned := <-done
 	if !returned {
 		return errEnded
 	}
 	return err
+}
+
+// throw begins f on a thread that ends with it, and does not wait.
+func throw(f func()) {
+	go func() {
+		goruntime.LockOSThread() // Never unlocked: so Go ends the thread.
+		if unix.Gettid() == unix.Getpid() {
+			// As long as this goroutine has the main thread, the other gets another.
+			started := make(chan struct{})
+			throw(func() { close(started); f() })
+			<-started
+			goruntime.UnlockOSThread()
+			return
+		}
+		f()
+	}()
 }
 
 // errEnded says that what was to be done did not come back (runtime.Goexit).
@@ -39,7 +48,7 @@ var errEnded = errors.New("thread ended")
 // /proc/PID/ns/net): sockets that it opens and sysctls that it writes are that
 // namespace's. It runs on a thread of its own, and returns do's error.
 func Inside(file string, do func() error) error {
-	return onThrownThread(func() error {
+	return OnThrownThread(func() error {
 		if err := enter(file); err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	goruntime "runtime"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -54,23 +53,6 @@ func (v *view) enterStep(covers []coverFile) steps.Step {
 		step.Call = append(step.Call, fmt.Sprintf("move_mount(FD, \"\", AT_FDCWD, %q, MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_SYMLINKS)", c.target))
 	}
 	return step
-}
-
-// onOwnThread runs f on a thread that nothing else ever runs on, and that ends
-// with f. It is not the main thread, which can't end before the process does,
-// and which /proc/self speaks of.
-func onOwnThread(f func()) {
-	go func() {
-		goruntime.LockOSThread() // Never unlocked: so Go ends the thread.
-		if unix.Gettid() == unix.Getpid() {
-			started := make(chan struct{})
-			onOwnThread(func() { close(started); f() })
-			<-started
-			goruntime.UnlockOSThread()
-			return
-		}
-		f()
-	}()
 }
 
 // confine takes the calling thread into a mount namespace of its own and makes

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -133,14 +132,11 @@ func (c *Container) Running() bool {
 func load(l Layout, id string) (*Container, error) {
 	c := &Container{layout: l}
 	path := filepath.Join(l.Container(id), configFile)
-	if err := readJSON(path, &c.Config); err != nil {
+	if err := steps.ReadState(path, &c.Config); err != nil {
 		return nil, err
 	}
 	if c.Config.ID != id || len(c.Config.Args) == 0 {
-		return nil, &steps.Fault{
-			Msg:  fmt.Sprintf("read state %s: it does not describe container %s", path, short(id)),
-			Hint: "The file was edited or is another container's; mend it, or remove the container's directory.",
-		}
+		return nil, steps.Damaged(path, "it does not describe container "+short(id))
 	}
 	// In this order: an end is recorded before live.json goes, so whoever does not
 	// find that any more finds the record.
@@ -152,46 +148,11 @@ func load(l Layout, id string) (*Container, error) {
 		{filepath.Join(l.Container(id), exitFile), &c.Exit},
 		{filepath.Join(l.Container(id), lastFile), &c.Last},
 	} {
-		if err := readJSON(file.path, file.into); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := steps.ReadState(file.path, file.into); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
 	return c, nil
-}
-
-func readJSON(path string, into any) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read state: %w", err)
-	}
-	if err := json.Unmarshal(text, into); err != nil {
-		return &steps.Fault{
-			Msg:  fmt.Sprintf("read state %s: %s", path, describeJSONError(text, err)),
-			Hint: "The file was cut short or edited; mend it, or remove the container's directory.",
-			Err:  err,
-		}
-	}
-	return nil
-}
-
-// describeJSONError turns the byte offset of a JSON error into a line number.
-func describeJSONError(text []byte, err error) string {
-	var offset int64
-	var syntax *json.SyntaxError
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syntax):
-		offset = syntax.Offset
-	case errors.As(err, &kind):
-		offset = kind.Offset
-	}
-	line := 1
-	for _, b := range text[:min(int(offset), len(text))] {
-		if b == '\n' {
-			line++
-		}
-	}
-	return fmt.Sprintf("line %d: %v", line, err)
 }
 
 // durable says whether a state file must survive a power cut.
@@ -205,25 +166,8 @@ func writeJSON(path string, v any, sync durable) error {
 		return fmt.Errorf("encode state %s: %w", path, err)
 	}
 	text = append(text, '\n')
-	if err := replaceFile(path, text, sync); err != nil {
+	if err := steps.ReplaceFile(path, text, bool(sync)); err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
 	return nil
-}
-
-// replaceFile writes beside the file, under a name that is always the same: what
-// a killed writer leaves, the next one overwrites.
-func replaceFile(path string, text []byte, sync durable) error {
-	f, err := os.OpenFile(path+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil && bool(sync) {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path+".part"))
-	}
-	return os.Rename(path+".part", path)
 }

@@ -108,7 +108,7 @@ func TestBrokenStateNamesFileAndLine(t *testing.T) {
 			t.Fatal(err)
 		}
 		var c Config
-		err := readJSON(path, &c)
+		err := steps.ReadState(path, &c)
 		if cut >= len(whole)-1 {
 			continue // Only the last newline is missing.
 		}
@@ -120,7 +120,7 @@ func TestBrokenStateNamesFileAndLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	var c Config
-	if err := readJSON(path, &c); err == nil || !strings.Contains(err.Error(), "line 3") {
+	if err := steps.ReadState(path, &c); err == nil || !strings.Contains(err.Error(), "line 3") {
 		t.Errorf("wrong type on line 3: %v", err)
 	}
 }

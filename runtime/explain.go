@@ -17,7 +17,7 @@ func Story(l Layout, ref string) ([]steps.Record, error) {
 	}
 	if c.Live == nil {
 		var records []steps.Record
-		err := readJSON(filepath.Join(c.dir(), storyFile), &records)
+		err := steps.ReadState(filepath.Join(c.dir(), storyFile), &records)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return records, err
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/minidock/minidock/images"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -161,16 +162,20 @@ func (v *view) step(s steps.Step, act func() error) error {
 // enter starts the confined thread.
 func (v *view) enter(covers []coverFile) error {
 	calls, entered := make(chan func()), make(chan error)
-	onOwnThread(func() {
-		err := confine(v.merged(), covers)
-		entered <- err
-		if err != nil {
-			return
-		}
-		for call := range calls {
-			call()
-		}
-	})
+	go func() {
+		// What can go wrong is said before it ends.
+		_ = netns.OnThrownThread(func() error {
+			err := confine(v.merged(), covers)
+			entered <- err
+			if err != nil {
+				return err
+			}
+			for call := range calls {
+				call()
+			}
+			return nil
+		})
+	}()
 	err := <-entered
 	if err == nil {
 		v.calls = calls

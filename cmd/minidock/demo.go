@@ -115,8 +115,8 @@ func withStatus1(err error) error {
 
 func settingsOf(c *cli.Context) (demoSettings, error) {
 	s := demoSettings{image: c.String("image"), seconds: c.Int("seconds")}
-	if format := c.String("format"); format != "text" && format != "json" {
-		return s, &steps.Fault{Msg: fmt.Sprintf("unknown format %q", format), Hint: "Use text or json."}
+	if err := checkFormat(c.String("format")); err != nil {
+		return s, err
 	}
 	if c.IsSet("seconds") && (s.seconds < 2 || s.seconds > 600) {
 		return s, &steps.Fault{Msg: fmt.Sprintf("invalid number of seconds: %d", s.seconds), Hint: "Give --seconds 2 to 600."}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -26,15 +25,12 @@ func examine(c *cli.Context) error {
 		return err
 	}
 	format := c.String("format")
-	if format != "text" && format != "json" {
-		return &steps.Fault{Msg: fmt.Sprintf("unknown format %q", format), Hint: "Use text or json."}
+	if err := checkFormat(format); err != nil {
+		return err
 	}
 	checks := runtime.CheckHost(layout.Root)
 	if format == "json" {
-		encoder := json.NewEncoder(os.Stdout)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "    ")
-		err = encoder.Encode(checks)
+		err = printJSON(os.Stdout, checks)
 	} else {
 		printDiagnosis(os.Stdout, checks)
 	}

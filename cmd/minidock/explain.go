@@ -28,6 +28,9 @@ func explainContainer(c *cli.Context) error {
 	if c.NArg() != 1 {
 		return needsArguments(c, "exactly 1 argument")
 	}
+	if err := checkFormat(c.String("format")); err != nil {
+		return err
+	}
 	layout, err := layoutOf(c)
 	if err != nil {
 		return err
@@ -36,15 +39,11 @@ func explainContainer(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	switch format := c.String("format"); format {
-	case "json":
+	if c.String("format") == "json" {
 		return json.NewEncoder(os.Stdout).Encode(records)
-	case "text":
-		newTeller(os.Stdout, layout).story(records)
-		return nil
-	default:
-		return &steps.Fault{Msg: fmt.Sprintf("unknown format %q", format), Hint: "Use text or json."}
 	}
+	newTeller(os.Stdout, layout).story(records)
+	return nil
 }
 
 // teller prints steps for a learner. The container's long paths are given names
