@@ -39,12 +39,12 @@ func publishPorts(c *Container, ledger *steps.Ledger) (held heldPorts, published
 	for _, port := range c.Config.Network.publications() {
 		reserved, err := c.reserve(ledger, port)
 		if err != nil {
-			return nil, nil, errors.Join(notMade(err), held.close())
+			return nil, nil, errors.Join(notMade(err), c.takePortsBack(ledger, published), held.close())
 		}
 		held = append(held, reserved)
 		p := netns.Publication{Proto: port.Proto, HostIP: port.HostIP, Host: reserved.Port, Address: address, Container: port.Container}
 		if err := c.layout.Networks().Publish(ledger, p); err != nil {
-			return nil, nil, errors.Join(notMade(err), held.close())
+			return nil, nil, errors.Join(notMade(err), c.takePortsBack(ledger, published), held.close())
 		}
 		published = append(published, p)
 	}
@@ -104,13 +104,19 @@ func (m *monitor) publishAgain() (err error) {
 
 // unpublish takes the container's ports back while it runs.
 func (m *monitor) unpublish() error {
-	var errs []error
-	for _, p := range m.published {
-		errs = append(errs, m.layout.Networks().Unpublish(m.ledger, p))
-	}
-	errs = append(errs, m.ports.close())
+	err := errors.Join(m.container.takePortsBack(m.ledger, m.published), m.ports.close())
 	m.ports, m.published = nil, nil
-	return errors.Join(append(errs, m.change(func(live *Live) { live.Ports = nil }))...)
+	return errors.Join(err, m.change(func(live *Live) { live.Ports = nil }))
+}
+
+// takePortsBack takes them out of the firewall, which would lead whoever has them next
+// to this container.
+func (c *Container) takePortsBack(ledger *steps.Ledger, published []netns.Publication) error {
+	var errs []error
+	for _, p := range published {
+		errs = append(errs, c.layout.Networks().Unpublish(ledger, p))
+	}
+	return errors.Join(errs...)
 }
 
 // publicAddress is the container's on the network that gives the way out; the zero
