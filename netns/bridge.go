@@ -253,16 +253,18 @@ func (t trace) takeDownUnused(f firewall) error {
 	return t.takeDown(f)
 }
 
-// takeDown removes the bridge before its rules: nobody is on a bridge without walls.
+// takeDown switches the bridge off before its rules go: nobody is on a bridge without
+// walls. It removes it last: while the kernel does that, it lets nobody else change a
+// link, nor turn forwarding back.
 func (t trace) takeDown(f firewall) error {
-	if err := deleteLink(t.bridge); err != nil {
+	if err := setDown(t.bridge); err != nil {
 		return err
 	}
 	if err := f.forget(t); err != nil {
 		return err
 	}
-	if err := f.dropUnused(); !errors.Is(err, steps.ErrStays) {
+	if err := f.dropUnused(); err != nil && !errors.Is(err, steps.ErrStays) {
 		return err
 	}
-	return nil
+	return deleteLink(t.bridge)
 }

@@ -47,10 +47,23 @@ func linkMTU(mtu int) []*nl.RtAttr {
 }
 
 // setUp brings a link up by its name.
-func setUp(name string) error {
+func setUp(name string) error { return switchLink(name, unix.IFF_UP) }
+
+// setDown switches a link off; a missing one is no error.
+func setDown(name string) error {
+	if !listed(name) {
+		return nil
+	}
+	if err := switchLink(name, 0); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("switch link %s off: %w", name, err)
+	}
+	return nil
+}
+
+func switchLink(name string, to uint32) error {
 	request := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
 	message := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	message.Flags, message.Change = unix.IFF_UP, unix.IFF_UP
+	message.Flags, message.Change = to, unix.IFF_UP
 	request.AddData(message)
 	if name == "lo" {
 		message.Index = loopbackIndex
@@ -74,17 +87,6 @@ func upStep(name, inside, why string) steps.Step {
 	}
 }
 
-// deleteLink removes a link by its name; a missing one is no error.
-func deleteLink(name string) error {
-	request := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
-	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	request.AddData(linkName(name))
-	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil && !errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("delete link %s: %w", name, err)
-	}
-	return nil
-}
-
 // findLink returns the attributes of a link, or an error that is
 // [fs.ErrNotExist].
 func findLink(name string) (*netlink.LinkAttrs, error) {
@@ -102,6 +104,9 @@ func findLink(name string) (*netlink.LinkAttrs, error) {
 // ports lists the links that have a bridge as their master; one that is not there
 // has none.
 func ports(bridge string) ([]string, error) {
+	if !listed(bridge) {
+		return nil, nil
+	}
 	link, err := findLink(bridge)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -113,6 +118,9 @@ func ports(bridge string) ([]string, error) {
 	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	request.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(link.Index))))
 	found, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		return ports(bridge) // Links have come or gone meanwhile.
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list ports of %s: %w", bridge, err)
 	}

@@ -273,39 +273,6 @@ func (w *world) comeAndGo(ledger *steps.Ledger, number int) error {
 	return errors.Join(err, ledger.Undo(Undos(), steps.Boot))
 }
 
-// What is shared can be left to later, when nobody waits any more.
-func TestSharedCanBeLeftToLater(t *testing.T) {
-	w := newWorld(t)
-	before := w.state()
-	w.bare("c1", 2, defaultNetwork())
-	w.host.Must(func() error { return w.ledger.Undo(OwnUndos(), steps.Boot) })
-	w.host.Must(func() error {
-		left, err := w.store.Ports(defaultNetwork())
-		if len(left) != 0 {
-			t.Errorf("the bridge has ports: %s", left)
-		}
-		return err
-	})
-	if got := w.host.Run("ip -br link show minidock0"); got == "" {
-		t.Error("the bridge is gone")
-	}
-	w.ledger = openLedger(t, t.TempDir())
-	w.bare("c2", 2, defaultNetwork())
-	w.host.Must(func() error { return w.store.RemoveUnused(defaultNetwork()) })
-	w.host.Must(func() error {
-		used, err := w.store.Ports(defaultNetwork())
-		if !slices.Equal(used, []string{"v000000000002.0"}) {
-			t.Errorf("plugged in: %s", used)
-		}
-		return err
-	})
-	w.takeBack()
-	w.host.Must(func() error { return w.store.RemoveUnused(defaultNetwork()) })
-	if after := w.state(); after != before {
-		t.Errorf("left behind:\n%s\nbefore:\n%s", after, before)
-	}
-}
-
 // A link that an earlier run has left gives way.
 func TestLeftoverLinkGivesWay(t *testing.T) {
 	w := newWorld(t)

@@ -239,10 +239,9 @@ func notMade(err error) error {
 	return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: steps.CodeOf(err, 125), Err: err}
 }
 
-// makeNetwork makes the container's network namespace, connects it to its networks,
-// and has names resolved and ports answered there. It returns the namespace's file:
-// "" leaves making one to libcontainer.
-func (m *monitor) makeNetwork() (file string, err error) {
+// makeNamespace makes the container's network namespace, which has its loopback link
+// only, and returns its file: "" leaves making one to libcontainer.
+func (m *monitor) makeNamespace() (file string, err error) {
 	c := m.container
 	if id, shared := c.Config.Network.shares(); shared {
 		return namespaceOf(c.layout, id)
@@ -251,17 +250,27 @@ func (m *monitor) makeNetwork() (file string, err error) {
 		return "", nil
 	}
 	file = c.layout.NetworkNamespace(c.Config.ID)
-	if err := netns.MakeNamespace(m.ledger, file); err != nil {
-		return "", err
+	return file, netns.MakeNamespace(m.ledger, file)
+}
+
+// connectNetworks connects the container's network namespace to its networks, has
+// names resolved and ports answered there, and makes it known to its neighbours.
+func (m *monitor) connectNetworks() (err error) {
+	c := m.container
+	if !c.Config.Network.bridged() {
+		return nil
 	}
+	file := c.layout.NetworkNamespace(c.Config.ID)
 	if err := m.connectAll(file); err != nil {
-		return "", err
+		return err
 	}
 	if m.resolver, err = startResolver(c, m.ledger, file); err != nil {
-		return "", err
+		return err
 	}
-	m.ports, m.published, err = publishPorts(c, m.ledger)
-	return file, err
+	if m.ports, m.published, err = publishPorts(c, m.ledger); err != nil {
+		return err
+	}
+	return m.announce(c.Config.Network.Endpoints...)
 }
 
 // connectAll plugs the container into its networks, in the order of its interfaces.

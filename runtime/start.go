@@ -20,8 +20,8 @@ import (
 )
 
 // start leads the container from a directory to a running process. The order is
-// the lesson: streams, root file system, control group, network, the other
-// namespaces, limits, and only then the program.
+// the lesson: streams, root file system, control group, network namespace, the other
+// namespaces and meanwhile the network's links, limits, and only then the program.
 func (m *monitor) start() (err error) {
 	c := m.container
 	if m.log, err = openLog(c); err != nil {
@@ -52,21 +52,17 @@ func (m *monitor) start() (err error) {
 	if err := m.makeGroup(); err != nil {
 		return err
 	}
-	network, err := m.makeNetwork()
+	namespace, err := m.makeNamespace()
 	if err != nil {
 		return err
 	}
-	// Init builds its world and then waits, so that no limit slows it down.
-	if err := m.startInit(network); err != nil {
+	if err := m.startInit(namespace); err != nil {
 		return err
 	}
 	if m.group != nil {
 		if err := m.group.Apply(m.ledger, c.Config.Limits); err != nil {
 			return m.abort(err)
 		}
-	}
-	if err := m.announce(m.container.Config.Network.Endpoints...); err != nil {
-		return m.abort(err)
 	}
 	return m.execProgram()
 }
@@ -89,39 +85,62 @@ func (m *monitor) makeGroup() (err error) {
 
 // startInit has libcontainer make the namespaces and everything in them. What
 // its init will do is told first, from the very configuration that it is given.
-func (m *monitor) startInit(network string) error {
-	spec, err := Spec(m.layout, &m.container.Config, network)
+// Init builds its world and then waits, so that no limit slows it down.
+func (m *monitor) startInit(namespace string) error {
+	config, err := m.describeInit(namespace)
 	if err != nil {
 		return err
-	}
-	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: m.container.Config.ID, Spec: spec})
-	if err != nil {
-		return fmt.Errorf("convert specification: %w", err)
-	}
-	m.process = processFor(spec.Process, m.stdio)
-	if size := m.callers.size(); size != nil {
-		m.process.ConsoleHeight, m.process.ConsoleWidth = size.Height, size.Width
 	}
 	told, err := m.ledger.Announce(insideSteps(m.layout, m.host, m.container.Config.ID, config, m.process))
 	if err != nil {
 		return err
 	}
+	// Of the network, init needs no more than the namespace: what is to be in there
+	// is made while init is at work, which takes longer. The story has one order all
+	// the same, since init's steps are told by now.
+	connected := make(chan error, 1)
+	go func() { connected <- m.connectNetworks() }()
+	err = m.runInit(config)
+	connectErr := <-connected
+	if err := errors.Join(err, told.End(err)); err != nil {
+		return errors.Join(explainStart(err), connectErr)
+	}
+	if err := errors.Join(connectErr, m.stdio.handOver(m.log, m.callers.pass)); err != nil {
+		return m.abort(err)
+	}
+	return nil
+}
+
+// describeInit is what libcontainer is given: the container's configuration, and its
+// first process.
+func (m *monitor) describeInit(namespace string) (*configs.Config, error) {
+	spec, err := Spec(m.layout, &m.container.Config, namespace)
+	if err != nil {
+		return nil, err
+	}
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: m.container.Config.ID, Spec: spec})
+	if err != nil {
+		return nil, fmt.Errorf("convert specification: %w", err)
+	}
+	m.process = processFor(spec.Process, m.stdio)
+	if size := m.callers.size(); size != nil {
+		m.process.ConsoleHeight, m.process.ConsoleWidth = size.Height, size.Width
+	}
+	return config, nil
+}
+
+// runInit returns when init has built its world, and waits.
+func (m *monitor) runInit(config *configs.Config) error {
 	release, err := m.host.HoldParents()
 	if err != nil {
 		return fmt.Errorf("hold parents of groups: %w", err)
 	}
+	defer release()
 	m.inner, err = libcontainer.Create(m.layout.Libcontainer(), m.container.Config.ID, config)
-	if err == nil {
-		err = m.inner.Start(m.process)
+	if err != nil {
+		return err
 	}
-	release()
-	if err := errors.Join(err, told.End(err)); err != nil {
-		return explainStart(err)
-	}
-	if err := m.stdio.handOver(m.log, m.callers.pass); err != nil {
-		return m.abort(err)
-	}
-	return nil
+	return m.inner.Start(m.process)
 }
 
 // initLogLevel has libcontainer's init report errors only (logrus' number for them).
