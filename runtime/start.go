@@ -197,10 +197,24 @@ func (m *monitor) execProgram() error {
 
 // abort ends an init that waits for a program it will not get.
 func (m *monitor) abort(cause error) error {
-	killed := m.process.Signal(unix.SIGKILL)
+	err := m.killInit()
 	_, _ = m.process.Wait()
 	m.stdio.drain()
-	return errors.Join(cause, killed)
+	return errors.Join(cause, err)
+}
+
+func (m *monitor) killInit() error {
+	kill := func() error { return m.process.Signal(unix.SIGKILL) }
+	pid, err := m.process.Pid()
+	if err != nil {
+		return errors.Join(err, kill())
+	}
+	step := signalStep(pid, unix.SIGKILL, "Kill the container's first process: what was to be made for it is not there.")
+	step.Call = step.Call[1:] // It has been held open since its start.
+	if err := m.ledger.Do(step, kill); err != nil {
+		return errors.Join(err, kill()) // What can't be told has to be done all the same.
+	}
+	return nil
 }
 
 // libcontainerDir is what libcontainer keeps about one container.

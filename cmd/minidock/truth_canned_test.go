@@ -11,6 +11,7 @@ import (
 	"github.com/minidock/minidock/cgroups"
 	"github.com/minidock/minidock/images"
 	"github.com/minidock/minidock/internal/strace"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/steps"
 )
 
@@ -310,6 +311,19 @@ func cannedNetworkActs(t *testing.T) []act {
 func TestTrueStoryOfANetworkIsBelieved(t *testing.T) {
 	if complaints := judge(cannedNetworkStory(), cannedNetworkActs(t)); len(complaints) > 0 {
 		t.Errorf("%q", complaints)
+	}
+}
+
+// Networks are connected while libcontainer does what was told before; nothing else is.
+func TestOnlyNetworksAreConnectedMeanwhile(t *testing.T) {
+	acts := cannedNetworkActs(t)
+	for kind, believed := range map[steps.Kind]bool{netns.KindUp: true, "limit": false} {
+		story := cannedNetworkStory()
+		story[2].Kind, story[3].Together = kind, true
+		story[2], story[3] = story[3], story[2]
+		if complaints := judge(story, acts); (len(complaints) == 0) != believed {
+			t.Errorf("%s after what comes later: %q", kind, complaints)
+		}
 	}
 }
 

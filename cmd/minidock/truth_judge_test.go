@@ -76,10 +76,10 @@ func judge(story []steps.Record, acts []act) []string {
 	if err != nil {
 		return []string{err.Error()}
 	}
-	h := &hearing{byName: map[string][]*candidate{}, last: map[role]turn{}}
+	h := &hearing{byName: map[string][]*candidate{}, last: map[hand]turn{}}
 	var unheard []*candidate
 	for _, a := range acts {
-		c := &candidate{act: a}
+		c := &candidate{act: a, told: isMessage(a) && undoes(story, a)}
 		h.byName[a.name] = append(h.byName[a.name], c)
 		if watched(a) {
 			unheard = append(unheard, c)
@@ -107,7 +107,7 @@ func judge(story []steps.Record, acts []act) []string {
 // hearing is how far a story has been followed.
 type hearing struct {
 	byName     map[string][]*candidate
-	last       map[role]turn
+	last       map[hand]turn
 	complaints []string
 	// failed is the step of which the log shows that it did.
 	failed steps.Record
@@ -119,7 +119,14 @@ type candidate struct {
 	told bool
 }
 
-// turn is how far the log has been followed for one role, and in which step.
+// hand does one thing after the other. A monitor has two: while libcontainer does
+// what was told together, it connects the container's networks.
+type hand struct {
+	role     role
+	together bool
+}
+
+// turn is how far the log has been followed for one hand, and in which step.
 type turn struct {
 	line int
 	step steps.Record
@@ -156,11 +163,21 @@ func (h *hearing) find(t toldCall) {
 	if t.step.Kind == cgroups.KindAnnounce {
 		return // It is done in the background.
 	}
-	before := h.last[c.role]
+	before := h.before(t, c.role)
 	if !h.inTurn(t, c) {
 		h.say("out of turn: %s was done at line %d, before step %d (%s)", t, c.line, before.step.N, before.step.Kind)
 	}
-	h.last[c.role] = turn{max(c.line, before.line), t.step}
+	h.last[hand{c.role, t.step.Together}] = turn{max(c.line, before.line), t.step}
+}
+
+// before is what has to have been done before a told call is: what the same hand did
+// for earlier ones, and the other, too, unless it is about connecting networks.
+func (h *hearing) before(t toldCall, as role) turn {
+	own, other := h.last[hand{as, t.step.Together}], h.last[hand{as, !t.step.Together}]
+	if other.line > own.line && (t.step.Together || !connects(t.step.Kind)) {
+		return other
+	}
+	return own
 }
 
 // hasFailed says whether a step's last call failed, so that the rest of it was not
@@ -169,9 +186,9 @@ func (h *hearing) hasFailed(step steps.Record) bool {
 	return step.State == steps.Failed && h.failed.N == step.N && h.failed.Kind == step.Kind
 }
 
-// inTurn says whether an act comes after all that its role did for earlier calls.
+// inTurn says whether an act comes after all that has to be before it.
 func (h *hearing) inTurn(t toldCall, c *candidate) bool {
-	before := h.last[c.role]
+	before := h.before(t, c.role)
 	return c.line >= before.line || inAnyOrder(before.step, t.step)
 }
 
@@ -235,6 +252,9 @@ func watched(a act) bool {
 	// What strace has no name for can't be judged.
 	return strings.HasPrefix(a.name, "syscall_")
 }
+
+// isMessage says whether an act asks something of the kernel's network.
+func isMessage(a act) bool { return a.name == "sendto" || a.name == "sendmsg" }
 
 // undoes says whether an act takes back a told step, which the story marks.
 func undoes(story []steps.Record, a act) bool {

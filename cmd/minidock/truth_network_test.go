@@ -38,6 +38,18 @@ func takesNetworkBack(kind steps.Kind, target string, a act) (takes, known bool)
 	return false, false
 }
 
+// connects says whether steps of a kind connect a container's networks, which a
+// monitor does while libcontainer makes the rest of its namespaces.
+func connects(kind steps.Kind) bool {
+	switch kind {
+	case netns.KindTable, netns.KindForwarding, netns.KindRules, netns.KindSharedRules, netns.KindBridge, netns.KindSharedBridge,
+		netns.KindVeth, netns.KindSharedVeth, netns.KindHairpin, netns.KindAddress, netns.KindUp, netns.KindRoute, netns.KindSysctl,
+		netns.KindResolver, netns.KindResolverRule, netns.KindResident, netns.KindPort, netns.KindPublished, netns.KindFlows, netns.KindAnnounce:
+		return true
+	}
+	return false
+}
+
 // takesNetworkAlong says whether an act is part of taking back a step, because nobody
 // else needs what it takes: a network goes with its last container, bridge and rules
 // with each other, and the table and forwarding with the last network.
@@ -53,11 +65,15 @@ func takesNetworkAlong(kind steps.Kind, target string, a act) bool {
 	}
 	bridge, of, _ := strings.Cut(target, " ")
 	_, table, _ := strings.Cut(of, " of ")
-	return deletesLink(bridge, a) || forgets(target, a) || dropsTable(table, a) || stopsForwarding(a)
+	return switchesOff(bridge, a) || deletesLink(bridge, a) || forgets(target, a) || dropsTable(table, a) || stopsForwarding(a)
 }
 
 func deletesLink(name string, a act) bool {
 	return a.is("sendto", "netlink", "RTM_DELLINK {IFLA_IFNAME="+strconv.Quote(name)+"}")
+}
+
+func switchesOff(name string, a act) bool {
+	return a.is("sendto", "netlink", "RTM_NEWLINK {ifi_flags=0x0, ifi_change=0x1, IFLA_IFNAME="+strconv.Quote(name)+"}")
 }
 
 // forgets is for a network, BRIDGE SUBNET of TABLE, and its entries in the table.

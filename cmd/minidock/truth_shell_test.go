@@ -75,12 +75,14 @@ func readStory(t *testing.T, said string) []steps.Record {
 		last := len(story) - 1
 		if m := head.FindStringSubmatch(line); m != nil {
 			n, _ := strconv.Atoi(m[1])
-			story = append(story, steps.Record{N: n, State: steps.Done, Step: steps.Step{Kind: steps.Kind(m[2]), Target: m[3], Inside: m[4] != ""}})
+			story = append(story, steps.Record{N: n, State: steps.Done, Together: true, Step: steps.Step{Kind: steps.Kind(m[2]), Target: m[3], Inside: m[4] != ""}})
+		} else if strings.HasPrefix(line, "      done in ") {
+			story[last].Together = false // Of those told together, the times are not known.
 		} else if m := undone.FindStringSubmatch(line); m != nil {
 			n, _ := strconv.Atoi(m[1])
 			story = takeBack(story, steps.Record{N: n, State: steps.Undone, Step: steps.Step{Kind: steps.Kind(m[2]), Target: m[3]}})
 		} else if strings.HasPrefix(line, "      failed: ") {
-			story[last].State = steps.Failed
+			story[last].State, story[last].Together = steps.Failed, false
 		} else if call, ok := strings.CutPrefix(line, "      call "); ok {
 			story[last].Call = append(story[last].Call, call)
 		} else if shell, ok := strings.CutPrefix(line, "      $    "); ok {

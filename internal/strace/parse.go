@@ -29,8 +29,9 @@ func (c Call) String() string {
 }
 
 // Parse reads what `strace -f -y -o FILE` writes. Calls come in the order in
-// which they began. A call that never ended (its thread did) is left out; a line
-// that can't be read is an error, since what it says would go unjudged.
+// which they began. A call that never ended (its thread did) is left out, unless it
+// sends something; a line that can't be read is an error, since what it says would go
+// unjudged.
 func Parse(text string) ([]Call, error) {
 	pending := unfinished{}
 	var calls []Call
@@ -63,7 +64,21 @@ func Parse(text string) ([]Call, error) {
 			return nil, fmt.Errorf("line %d: %w", line, err)
 		}
 	}
+	for _, was := range pending {
+		if text, sent := sentAtTheEnd(was.text); sent {
+			if err := calls[was.at].parse(text); err != nil {
+				return nil, fmt.Errorf("line %d: %w", calls[was.at].Line, err)
+			}
+		}
+	}
 	return finished(calls), nil
+}
+
+// sentAtTheEnd completes a call that hands the kernel a message, and during which its
+// thread ended: the kernel does what the message says all the same.
+func sentAtTheEnd(text string) (completed string, ok bool) {
+	begun, _, _ := strings.Cut(text, " <unfinished ...>) = ?")
+	return begun + ") = 0", strings.HasPrefix(text, "sendto(")
 }
 
 // unfinished are the calls that have begun, by thread.
@@ -122,6 +137,9 @@ func resumption(s string) (tail string, ok bool) {
 func (c *Call) parse(text string) error {
 	// A thread that ends in the middle of a call, or before strace sees which,
 	// leaves these.
+	if completed, sent := sentAtTheEnd(text); sent && strings.Contains(text, "<unfinished ...>) = ?") {
+		text = completed
+	}
 	if strings.Contains(text, "<unfinished ...>) = ?") || strings.HasPrefix(text, "???(") {
 		c.Name, c.Result = "unfinished", "?"
 		return nil
@@ -140,6 +158,9 @@ func (c *Call) parse(text string) error {
 		// The description may hold the space at which it was cut.
 		path, _, _ = strings.Cut(strings.TrimSuffix(path+" "+rest, " "), ">")
 		c.Result, c.Path = number, path
+	}
+	if c.Result == "?" && name == "sendto" {
+		c.Result = "0"
 	}
 	if c.Result == "-1" {
 		c.Errno, _, _ = strings.Cut(rest, " ")

@@ -76,6 +76,12 @@ func TestTracedCallsOfSeveralThreadsAreJoinedAndInOrderOfTheirBeginning(t *testi
 13 ???()                                = ?
 11 pause( <unfinished ...>
 11 +++ killed by SIGKILL +++
+14 sendto(3<socket:[1]>, "a", 1, 0, NULL, 0 <unfinished ...>
+15 sendto(3<socket:[1]>, "b", 1, 0, NULL, 0 <unfinished ...>
+14 <... sendto resumed> <unfinished ...>) = ?
+15 +++ exited with 0 +++
+16 sendto(3<socket:[1]>, "c", 1, 0, NULL, 0 <unfinished ...>
+16 <... sendto resumed>)                = ? <unavailable>
 `, "\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +94,9 @@ func TestTracedCallsOfSeveralThreadsAreJoinedAndInOrderOfTheirBeginning(t *testi
 		`clone(child_stack=NULL, flags=CLONE_VM|CLONE_VFORK|SIGCHLD, parent_tid=[3<anon_inode:[pidfd]>]) = 11 `,
 		`setsid() = 11 `,
 		`openat(AT_FDCWD</>, "x", O_RDONLY) = 4 `,
+		`sendto(3<socket:[1]>, "a", 1, 0, NULL, 0) = 0 `,
+		`sendto(3<socket:[1]>, "b", 1, 0, NULL, 0) = 0 `,
+		`sendto(3<socket:[1]>, "c", 1, 0, NULL, 0) = 0 `,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
