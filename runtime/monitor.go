@@ -348,8 +348,8 @@ func (m *monitor) rest() bool {
 	case <-m.wake:
 	}
 	m.turn(ending)
-	m.callers.end(m.tellEnd)
 	_ = retire(m.container, m.ledger)
+	m.callers.end(m.tellEnd) // Not before: whoever hears of the end may look at once.
 	return false
 }
 
