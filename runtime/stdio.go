@@ -175,11 +175,11 @@ func (s *stdio) handOver(log *logWriter, pass func(frameType, []byte)) error {
 		frame frameType
 	}{{"stdout", frameOutput}, {"stderr", frameErrout}}
 	for i, reader := range s.readers {
-		stream := streams[i]
+		frame, entries := streams[i].frame, log.stream(streams[i].name)
 		s.copied.Add(1)
 		go func() {
 			defer s.copied.Done()
-			copyOutput(reader, log.stream(stream.name), func(p []byte) { pass(stream.frame, p) })
+			copyOutput(reader, entries, func(p []byte) { pass(frame, p) })
 		}()
 	}
 	return nil
