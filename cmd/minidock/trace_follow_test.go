@@ -144,8 +144,12 @@ func (f *follower) act(c strace.Call) act {
 			p.role = becomes
 		}
 	}
+	// What is closed has its number from before, and another thread may have been given
+	// the same meanwhile, by a call that began earlier.
 	for _, arg := range c.Args {
-		p.see(strace.Descriptor(arg))
+		if c.Name != "close" {
+			p.see(strace.Descriptor(arg))
+		}
 	}
 	a := act{role: p.role, process: p, line: c.Line, command: f.commandOf(p), failed: c.Errno, network: f.networks.Of(c.Thread)}
 	a.name, a.args = canonical(c.Name, p.reopens(c), p.path)
