@@ -135,6 +135,7 @@ func completionWorld(t *testing.T) {
 
 func TestCompletionKnowsContainersAndImages(t *testing.T) {
 	require.Needs(t, require.Root, require.Namespaces, require.Overlay)
+	require.Layers(t, "nothing in it depends on cgroup v2", "native")
 	completionWorld(t)
 	words := map[string]string{
 		"stop": "web", "exec": "web", "attach": "web", "pause": "web", "kill": "web", "unpause": "", "start": "job", "rm": "job",
