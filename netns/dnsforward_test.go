@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"github.com/minidock/minidock/internal/require"
 )
 
 // quick has servers that say nothing cost a test little, and those that answer get
@@ -58,6 +60,7 @@ func closed(t *testing.T) netip.AddrPort {
 }
 
 func TestUnknownNamesAreAskedOfTheFirstServerThatAnswers(t *testing.T) {
+	require.Layers(t, "asks nothing of the machine", "unit", "native")
 	good := upstream(t, replies, nil)
 	for name, test := range map[string]struct {
 		servers []netip.AddrPort
@@ -83,6 +86,7 @@ func TestUnknownNamesAreAskedOfTheFirstServerThatAnswers(t *testing.T) {
 }
 
 func TestEachServerHasItsOwnTime(t *testing.T) {
+	require.Layers(t, "asks nothing of the machine", "unit", "native")
 	start := time.Now()
 	m := forwards(t, quickForwarder(silent(t), silent(t), silent(t)), asks(t, "far.test", dns.TypeA), false)
 	if took := time.Since(start); m.Rcode != dns.RcodeServerFailure || took < 3*quick() || took > 3*quick()+5*time.Second {
