@@ -372,7 +372,7 @@ func TestImportsAtOnceOfTheSameContentShareIt(t *testing.T) {
 // TestImportsAndRemovalsLeaveExactlyWhatImagesNeed does many at random; the seed
 // is in the failure's text.
 func TestImportsAndRemovalsLeaveExactlyWhatImagesNeed(t *testing.T) {
-	require.Layers(t, "asks nothing of the machine", "unit", "native")
+	require.Layers(t, "asks nothing of the machine", "unit")
 	s := newStore(t)
 	seed := time.Now().UnixNano()
 	random := rand.New(rand.NewSource(seed))

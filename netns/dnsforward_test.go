@@ -60,7 +60,7 @@ func closed(t *testing.T) netip.AddrPort {
 }
 
 func TestUnknownNamesAreAskedOfTheFirstServerThatAnswers(t *testing.T) {
-	require.Layers(t, "asks nothing of the machine", "unit", "native")
+	require.Layers(t, "asks nothing of the machine", "unit")
 	good := upstream(t, replies, nil)
 	for name, test := range map[string]struct {
 		servers []netip.AddrPort
@@ -86,7 +86,7 @@ func TestUnknownNamesAreAskedOfTheFirstServerThatAnswers(t *testing.T) {
 }
 
 func TestEachServerHasItsOwnTime(t *testing.T) {
-	require.Layers(t, "asks nothing of the machine", "unit", "native")
+	require.Layers(t, "asks nothing of the machine", "unit")
 	start := time.Now()
 	m := forwards(t, quickForwarder(silent(t), silent(t), silent(t)), asks(t, "far.test", dns.TypeA), false)
 	if took := time.Since(start); m.Rcode != dns.RcodeServerFailure || took < 3*quick() || took > 3*quick()+5*time.Second {

@@ -54,7 +54,7 @@ func TestServerAnswersOverBothAndFollowsTheTable(t *testing.T) {
 // crowd asks for 10,000 names at once, each its own socket's question until it is
 // answered, as a resolver does; and some nonsense between them.
 func TestTenThousandQuestionsAtOnceGetTheirOwnAnswers(t *testing.T) {
-	require.Layers(t, "asks nothing of the machine", "unit", "native")
+	require.Layers(t, "asks nothing of the machine", "unit")
 	const askers, each = 500, 20
 	var views View
 	views.Network = "n"
@@ -208,7 +208,7 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 }
 
 func TestStreamsCarryManyQuestionsAndNoNonsense(t *testing.T) {
-	require.Layers(t, "asks nothing of the machine", "unit", "native")
+	require.Layers(t, "asks nothing of the machine", "unit")
 	_, at := served(t, crowded(253), quickForwarder(), impatient)
 	conn, err := net.Dial("tcp4", at)
 	if err != nil {
@@ -264,7 +264,7 @@ func wantClosed(t *testing.T, conn net.Conn, why string) {
 
 // Connections that say nothing keep the others out for a moment, not for ever.
 func TestStreamsAreBounded(t *testing.T) {
-	require.Layers(t, "asks nothing of the machine", "unit", "native")
+	require.Layers(t, "asks nothing of the machine", "unit")
 	s, at := served(t, twoNetworks(), quickForwarder(), impatient)
 	for range maxStreams * 2 {
 		conn, err := net.Dial("tcp4", at)
@@ -284,7 +284,7 @@ func TestStreamsAreBounded(t *testing.T) {
 // A server that nobody asks does nothing: the kernel's counters of its process say so.
 // That is another one than the tests', in which much else goes on.
 func TestIdleServerSleeps(t *testing.T) {
-	require.Layers(t, "asks nothing of the machine", "unit", "native")
+	require.Layers(t, "asks nothing of the machine", "unit")
 	if os.Getenv("MINIDOCK_IDLE_SERVER") != "" {
 		_, at := served(t, twoNetworks(), quickForwarder())
 		fmt.Println(at)

@@ -160,7 +160,7 @@ func TestNetworkInUseIsNotRemoved(t *testing.T) {
 // An address that is taken while the network is being removed is no container's, or
 // keeps the network.
 func TestLeaseAndRemovalSeeEachOther(t *testing.T) {
-	require.Layers(t, "asks nothing of the machine", "unit", "native")
+	require.Layers(t, "asks nothing of the machine", "unit")
 	s := newStore(t)
 	for range 200 {
 		n := s.mustCreate(t, CreateOptions{Name: "web"})
@@ -312,7 +312,7 @@ func TestManyProcessesGetDifferentAddresses(t *testing.T) {
 // Whatever containers do, and whichever of them vanish: no address is given twice,
 // none that is not the network's to give, and always the lowest.
 func TestLeasesAreWhatAModelSays(t *testing.T) {
-	require.Layers(t, "asks nothing of the machine", "unit", "native")
+	require.Layers(t, "asks nothing of the machine", "unit")
 	rapid.Check(t, func(r *rapid.T) {
 		s := newStore(t)
 		bits := rapid.IntRange(26, 30).Draw(r, "bits")

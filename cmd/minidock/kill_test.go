@@ -263,7 +263,7 @@ func shareActs(all []*group) {
 
 // samples is how many kills there are on an emulated machine, where each takes
 // many seconds.
-const samples = 8
+const samples = 5
 
 // spread takes groups from all over the table.
 func spread(all []*group) (few []*group) {
