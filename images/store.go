@@ -262,7 +262,7 @@ func readJSON(path string, into any) error {
 	}
 	if err := json.Unmarshal(text, into); err != nil {
 		return &steps.Fault{
-			Msg:  fmt.Sprintf("read image store: %s, line %d: %v", path, lineOf(text, err), err),
+			Msg:  fmt.Sprintf("read image store: %s, line %d: %v", path, steps.LineOf(err, text), err),
 			Hint: damagedHint, Code: 125, Err: err,
 		}
 	}
@@ -278,19 +278,6 @@ func (s *Store) readBlob(h v1.Hash, into any) error {
 		return &steps.Fault{Msg: "read image store: " + s.blobPath(h) + " is missing", Hint: damagedHint, Code: 125, Err: err}
 	}
 	return err
-}
-
-func lineOf(text []byte, err error) int {
-	offset := int64(0)
-	var syntax *json.SyntaxError
-	var mismatch *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syntax):
-		offset = syntax.Offset
-	case errors.As(err, &mismatch):
-		offset = mismatch.Offset
-	}
-	return 1 + strings.Count(string(text[:min(int(offset), len(text))]), "\n")
 }
 
 // translate turns what the kernel refuses into what the person can do about it;

@@ -16,7 +16,7 @@ func ReadState(path string, into any) error {
 		return fmt.Errorf("read state: %w", err)
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return Damaged(path, fmt.Sprintf("line %d: %v", lineOf(err, text), err))
+		return Damaged(path, fmt.Sprintf("line %d: %v", LineOf(err, text), err))
 	}
 	return nil
 }
@@ -29,8 +29,8 @@ func Damaged(path, what string) error {
 	}
 }
 
-// lineOf turns the byte offset of a JSON error into a line number.
-func lineOf(err error, text []byte) int {
+// LineOf turns the byte offset of a JSON error into a line number.
+func LineOf(err error, text []byte) int {
 	var offset int64
 	var syntax *json.SyntaxError
 	var mismatch *json.UnmarshalTypeError

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/minidock/minidock/bench/internal/program"
 	"github.com/minidock/minidock/bench/internal/report"
 )
 
@@ -36,11 +37,11 @@ func TestWrongPlansAreRefused(t *testing.T) {
 		nil,
 		{"table"},
 		{"serve"},
-		{"apart", "measure", "-rounds", "0"},
-		{"apart", "measure", "-names", "254"},
-		{"apart", "measure", "-askers", "0"},
+		{"apart", "-rounds", "0"},
+		{"apart", "-names", "254"},
+		{"apart", "-askers", "0"},
 	} {
-		if err := run(t.Context(), args, os.Stderr); err == nil {
+		if err := program.Run(t.Context(), verbs(), args, os.Stderr); err == nil {
 			t.Errorf("%v: no error", args)
 		}
 	}

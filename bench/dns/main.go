@@ -13,17 +13,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/minidock/minidock/bench/internal/apart"
+	"github.com/minidock/minidock/bench/internal/program"
 	"github.com/minidock/minidock/bench/internal/report"
 	"github.com/minidock/minidock/bench/internal/rounds"
 )
@@ -35,33 +31,21 @@ type plan struct {
 	time                  time.Duration
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+func main() { program.Main("dns measure|table", verbs()) }
+
+func verbs() map[string]program.Verb {
+	verbs := program.Apart(measureCommand)
+	verbs[serveWord] = func(ctx context.Context, args []string, _ io.Writer) error {
+		if len(args) == 0 {
+			return program.ErrUsage
+		}
+		return serve(ctx, args)
 	}
+	return verbs
 }
 
 // serveWord begins the command line of this program as the resolver.
 const serveWord = "serve"
-
-func run(ctx context.Context, args []string, out io.Writer) error {
-	args, inside := apart.Inside(args)
-	switch {
-	case len(args) > 1 && args[0] == serveWord:
-		return serve(ctx, args[1:])
-	case len(args) > 0 && args[0] == "measure" && !inside:
-		return apart.Again(ctx, args, out)
-	case len(args) > 0 && args[0] == "measure":
-		return measureCommand(ctx, args[1:], out)
-	case len(args) > 1 && args[0] == "table":
-		return report.TableCommand(args[1:], out)
-	}
-	return errors.New("usage: dns measure|table …, see the package comment")
-}
 
 func measureCommand(ctx context.Context, args []string, out io.Writer) error {
 	var p plan

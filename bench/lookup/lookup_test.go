@@ -1,11 +1,11 @@
 package main
 
 import (
-	"context"
 	"os"
 	"testing"
 	"time"
 
+	"github.com/minidock/minidock/bench/internal/program"
 	"github.com/minidock/minidock/bench/internal/report"
 )
 
@@ -51,8 +51,8 @@ func TestMomentsAreReadAsTheyArePrinted(t *testing.T) {
 }
 
 func TestWrongCommandsAreRefused(t *testing.T) {
-	for _, args := range [][]string{nil, {"table"}, {"apart", "measure", "-rounds", "0"}, {"table", "/nonexisting"}} {
-		if err := run(context.Background(), args, os.Stderr); err == nil {
+	for _, args := range [][]string{nil, {"table"}, {"apart", "-rounds", "0"}, {"table", "/nonexisting"}} {
+		if err := program.Run(t.Context(), verbs(), args, os.Stderr); err == nil {
 			t.Errorf("%v: no error", args)
 		}
 	}

@@ -13,15 +13,9 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
-	"os"
-	"os/signal"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/minidock/minidock/bench/internal/apart"
-	"github.com/minidock/minidock/bench/internal/report"
+	"github.com/minidock/minidock/bench/internal/program"
 )
 
 // plan says how much is measured, and with what.
@@ -30,28 +24,9 @@ type plan struct {
 	rounds                int
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("lookup measure|table", verbs()) }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
-	args, inside := apart.Inside(args)
-	switch {
-	case len(args) > 0 && args[0] == "measure" && !inside:
-		return apart.Again(ctx, args, out)
-	case len(args) > 0 && args[0] == "measure":
-		return measureCommand(ctx, args[1:], out)
-	case len(args) > 1 && args[0] == "table":
-		return report.TableCommand(args[1:], out)
-	}
-	return errors.New("usage: lookup measure|table …, see the package comment")
-}
+func verbs() map[string]program.Verb { return program.Apart(measureCommand) }
 
 func measureCommand(ctx context.Context, args []string, out io.Writer) error {
 	var p plan

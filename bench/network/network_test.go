@@ -1,12 +1,13 @@
 package main
 
 import (
-	"context"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/minidock/minidock/bench/internal/program"
 )
 
 func TestRateIsWhatTheOtherSideReceived(t *testing.T) {
@@ -68,8 +69,8 @@ func TestNamespacesMadeByHandHaveNamesOfTheirOwn(t *testing.T) {
 }
 
 func TestWrongCommandsAreRefused(t *testing.T) {
-	for _, args := range [][]string{nil, {"table"}, {"apart", "measure", "-rounds", "0"}, {"apart", "measure", "-count", "0"}} {
-		if err := run(context.Background(), args, os.Stderr); err == nil {
+	for _, args := range [][]string{nil, {"table"}, {"apart", "-rounds", "0"}, {"apart", "-count", "0"}} {
+		if err := program.Run(t.Context(), verbs(), args, os.Stderr); err == nil {
 			t.Errorf("%v: no error", args)
 		}
 	}

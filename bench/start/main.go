@@ -11,34 +11,20 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
-	"fmt"
 	"io"
-	"os"
-	"os/signal"
 
-	"golang.org/x/sys/unix"
+	"github.com/minidock/minidock/bench/internal/program"
+	"github.com/minidock/minidock/bench/internal/report"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context, args []string, out io.Writer) error {
-	switch {
-	case len(args) > 0 && args[0] == "measure":
-		return measureCommand(ctx, args[1:], out)
-	case len(args) > 1 && args[0] == "table":
-		return tableCommand(args[1:], out)
-	}
-	return fmt.Errorf("usage: start measure|table …, see the package comment")
+	program.Main("start measure|table", map[string]program.Verb{
+		"measure": measureCommand,
+		"table": func(_ context.Context, files []string, out io.Writer) error {
+			return program.Tables(files, out, writeTables)
+		},
+	})
 }
 
 func measureCommand(ctx context.Context, args []string, out io.Writer) error {
@@ -59,22 +45,5 @@ func measureCommand(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	result.withoutPlaces()
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(result)
-}
-
-func tableCommand(files []string, out io.Writer) error {
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("read result: %w", err)
-		}
-		var r result
-		if err := json.Unmarshal(text, &r); err != nil {
-			return fmt.Errorf("read result %s: %w", file, err)
-		}
-		writeTables(out, r)
-	}
-	return nil
+	return report.Encode(out, result)
 }

@@ -14,26 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// word begins the arguments of a program that is apart already.
-const word = "apart"
+// Word is the verb of a program that is apart already.
+const Word = "apart"
 
-// Inside says whether the arguments are those of a program that is apart already, and
-// what is left of them.
-func Inside(args []string) (rest []string, inside bool) {
-	if len(args) > 0 && args[0] == word {
-		return args[1:], true
-	}
-	return args, false
-}
-
-// Again runs this program once more with these arguments, in a new network namespace
-// whose loopback link is up. It is told to end with the context.
+// Again runs this program once more, with the verb [Word] and these arguments, in a new
+// network namespace whose loopback link is up. It is told to end with the context.
 func Again(ctx context.Context, args []string, out io.Writer) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	script := []string{"-c", `ip link set lo up && exec "$@"`, "sh", self, word}
+	script := []string{"-c", `ip link set lo up && exec "$@"`, "sh", self, Word}
 	cmd := exec.CommandContext(ctx, "sh", slices.Concat(script, args)...)
 	cmd.Stdout, cmd.Stderr = out, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGTERM}

@@ -101,25 +101,23 @@ func single(samples []float64) [][]float64 {
 }
 
 // Write writes the result as JSON.
-func (r *Result) Write(w io.Writer) error {
+func (r *Result) Write(w io.Writer) error { return Encode(w, r) }
+
+// Encode writes a benchmark's result as bench/results keeps it.
+func Encode(w io.Writer, result any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
+	return encoder.Encode(result)
 }
 
-// TableCommand is the command `table FILE…`, which all benchmarks have: it shows
-// results that Write wrote.
-func TableCommand(files []string, out io.Writer) error {
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("read result: %w", err)
-		}
-		var r Result
-		if err := json.Unmarshal(text, &r); err != nil {
-			return fmt.Errorf("read result %s: %w", file, err)
-		}
-		r.WriteTables(out)
+// Read reads a file that [Encode] wrote.
+func Read[R any](file string) (result R, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return result, fmt.Errorf("read result: %w", err)
 	}
-	return nil
+	if err := json.Unmarshal(text, &result); err != nil {
+		return result, fmt.Errorf("read result %s: %w", file, err)
+	}
+	return result, nil
 }
