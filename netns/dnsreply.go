@@ -77,7 +77,8 @@ func (q *query) begin(rcode dnsmessage.RCode, truncated bool, answers int) []byt
 	if q.edns {
 		additionals = 1
 	}
-	b := make([]byte, 0, plainSize)
+	// No larger than it needs to be: what is thrown away has to be collected, and meanwhile askers wait.
+	b := make([]byte, 0, max(q.end, headerSize)+answers*addressSize+optSize)
 	for _, word := range []int{int(q.header.ID), flags, questions, answers, 0, additionals} {
 		b = binary.BigEndian.AppendUint16(b, uint16(word))
 	}

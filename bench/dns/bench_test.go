@@ -12,15 +12,15 @@ import (
 func TestServersAreComparedInRateAndSlownessAndCPU(t *testing.T) {
 	var r report.Result
 	for _, c := range comparisons(plan{rounds: 3, askers: 2, names: 9, time: time.Second}, []*server{
-		{name: "other", version: "1.0", perSecond: []float64{100, 10, 50}, slowest: []float64{2000, 8000, 4000}, cpu: []float64{10, 10, 10}},
-		{name: "minidock", version: "here", perSecond: []float64{150, 15, 75}, slowest: []float64{1000, 4000, 2000}, cpu: []float64{20, 20, 20}},
+		{name: "other", version: "1.0", perSecond: []float64{100, 10, 50}, slowest: []float64{2000, 8000, 4000}, paced: []float64{300, 300, 300}, cpu: []float64{10, 10, 10}},
+		{name: "minidock", version: "here", perSecond: []float64{150, 15, 75}, slowest: []float64{1000, 4000, 2000}, paced: []float64{200, 200, 200}, cpu: []float64{20, 20, 20}},
 	}) {
 		r.Add(c)
 	}
-	if len(r.Comparisons) != 3 {
+	if len(r.Comparisons) != 4 {
 		t.Fatalf("%d comparisons", len(r.Comparisons))
 	}
-	for i, want := range []float64{1.5, 2, 0.5} {
+	for i, want := range []float64{1.5, 2, 1.5, 0.5} {
 		c := r.Comparisons[i]
 		own := c.Contenders[1]
 		if own.Name != "minidock" || c.Reference != "other" || own.Ratio.Median != want || own.Ratio.Low != want || own.Ratio.High != want {
@@ -40,6 +40,7 @@ func TestWrongPlansAreRefused(t *testing.T) {
 		{"apart", "-rounds", "0"},
 		{"apart", "-names", "254"},
 		{"apart", "-askers", "0"},
+		{"apart", "-pace", "0"},
 	} {
 		if err := program.Run(t.Context(), verbs(), args, os.Stderr); err == nil {
 			t.Errorf("%v: no error", args)

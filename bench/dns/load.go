@@ -79,37 +79,60 @@ func (a *asker) send(packet []byte, want netip.Addr) (time.Duration, error) {
 	return took, nil
 }
 
-// turn has all askers ask for as long as a turn lasts.
+// turn has all askers ask as fast as they can for as long as a turn lasts, and then
+// at a pace that is the same for every server.
 func (s *server) turn(ctx context.Context, p plan) error {
 	before, err := cpuTime(s.pid)
 	if err != nil {
 		return err
 	}
 	start := time.Now()
+	times, err := s.askAll(ctx, p, 0)
+	if err != nil {
+		return err
+	}
+	took := time.Since(start)
+	after, err := cpuTime(s.pid)
+	if err != nil {
+		return err
+	}
+	s.perSecond = append(s.perSecond, float64(len(times))/took.Seconds())
+	s.slowest = append(s.slowest, slowestHundredth(times))
+	s.cpu = append(s.cpu, microseconds(after-before)/float64(len(times)))
+
+	times, err = s.askAll(ctx, p, time.Duration(p.askers)*time.Second/time.Duration(p.pace))
+	if err != nil {
+		return err
+	}
+	s.paced = append(s.paced, slowestHundredth(times))
+	return nil
+}
+
+// askAll returns how long all answers of all askers took, in ascending order.
+func (s *server) askAll(ctx context.Context, p plan, interval time.Duration) ([]time.Duration, error) {
 	all := make([][]time.Duration, p.askers)
 	errs := make([]error, p.askers)
 	var askers sync.WaitGroup
 	for i := range p.askers {
-		askers.Go(func() { all[i], errs[i] = askFor(ctx, s.at, p, i) })
+		askers.Go(func() { all[i], errs[i] = askFor(ctx, s.at, p, i, interval) })
 	}
 	askers.Wait()
-	took := time.Since(start)
-	after, err := cpuTime(s.pid)
-	if err := errors.Join(append(errs, err, ctx.Err())...); err != nil {
-		return err
-	}
 	times := slices.Concat(all...)
 	slices.Sort(times)
-	s.perSecond = append(s.perSecond, float64(len(times))/took.Seconds())
-	s.slowest = append(s.slowest, microseconds(times[len(times)*99/100]))
-	s.cpu = append(s.cpu, microseconds(after-before)/float64(len(times)))
-	return nil
+	return times, errors.Join(append(errs, ctx.Err())...)
+}
+
+func slowestHundredth(sorted []time.Duration) float64 {
+	return microseconds(sorted[len(sorted)*99/100])
 }
 
 func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// askFor is one asker's turn; each goes through the names from another place on.
-func askFor(ctx context.Context, at netip.AddrPort, p plan, first int) ([]time.Duration, error) {
+// askFor is one asker's turn; each goes through the names from another place on. A
+// question waits until an interval after the one before was due; where the answer to
+// that one came too late, its own time begins when it was due, for somebody else would
+// not have waited.
+func askFor(ctx context.Context, at netip.AddrPort, p plan, first int, interval time.Duration) ([]time.Duration, error) {
 	a, err := newAsker(at)
 	if err != nil {
 		return nil, err
@@ -122,13 +145,24 @@ func askFor(ctx context.Context, at netip.AddrPort, p plan, first int) ([]time.D
 		}
 	}
 	var times []time.Duration
-	for end, i := time.Now().Add(p.time), first*p.names/p.askers; time.Now().Before(end) && ctx.Err() == nil; i++ {
+	start := time.Now()
+	due := start.Add(interval * time.Duration(first) / time.Duration(p.askers))
+	for i := first * p.names / p.askers; time.Since(start) < p.time && ctx.Err() == nil; i++ {
+		time.Sleep(time.Until(due))
+		late := max(0, time.Since(due))
+		if len(times) == 0 || times[len(times)-1] < interval {
+			late = 0 // It is the clock that woke us up late.
+		}
 		took, err := a.send(packets[i%p.names], addressOf(i%p.names))
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, fmt.Errorf("no answer within %v", answerTime)
 		}
 		if err != nil {
 			return nil, err
+		}
+		if interval > 0 {
+			took += late
+			due = due.Add(interval)
 		}
 		times = append(times, took)
 	}

@@ -2,7 +2,7 @@
 // names from a file of hosts: questions answered per second, how long the slowest
 // hundredth takes, and the CPU time of the server for one of them.
 //
-//	dns measure [-rounds N] [-time DURATION] [-askers N] [-names N] >result.json
+//	dns measure [-rounds N] [-time DURATION] [-askers N] [-pace N] [-names N] >result.json
 //	dns table result.json… >table.md
 //
 // measure runs in a network namespace that it makes for itself, so it needs root; and
@@ -28,7 +28,10 @@ import (
 type plan struct {
 	title                 string
 	rounds, askers, names int
-	time                  time.Duration
+	// pace is how many questions a second all askers together ask where they don't ask as
+	// fast as they can.
+	pace int
+	time time.Duration
 }
 
 func main() { program.Main("dns measure|table", verbs()) }
@@ -54,12 +57,13 @@ func measureCommand(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&p.rounds, "rounds", 20, "rounds, in each of which every server has its turn")
 	flags.DurationVar(&p.time, "time", time.Second, "how long a turn lasts")
 	flags.IntVar(&p.askers, "askers", 16, "how many ask at a time, each one question after the other")
+	flags.IntVar(&p.pace, "pace", 10000, "questions a second, where they are not asked as fast as they can be")
 	flags.IntVar(&p.names, "names", maxNames, "how many names there are")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if p.rounds < 1 || p.askers < 1 || p.names < 1 || p.names > maxNames {
-		return fmt.Errorf("measure DNS: at least one round and asker, and 1 to %d names", maxNames)
+	if p.rounds < 1 || p.askers < 1 || p.pace < 1 || p.names < 1 || p.names > maxNames {
+		return fmt.Errorf("measure DNS: at least one round, asker and question a second, and 1 to %d names", maxNames)
 	}
 	result, err := measure(ctx, p)
 	if err != nil {

@@ -31,9 +31,9 @@ type server struct {
 	name, version string
 	at            netip.AddrPort
 	pid           int
-	// Of each turn: the rate, the microseconds within which 99 of 100 are answered, and
-	// those of CPU time that one answer takes.
-	perSecond, slowest, cpu []float64
+	// Of each turn: the rate, the microseconds within which 99 of 100 are answered, at that
+	// rate and at the same pace for all, and those of CPU time that one answer takes.
+	perSecond, slowest, paced, cpu []float64
 }
 
 // startServers starts all, and waits until they answer.
