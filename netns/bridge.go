@@ -109,8 +109,8 @@ func (f firewall) refuseForeign(n Network) error {
 	if name == "" {
 		return nil
 	}
-	if len(name) > maxLinkName || strings.ContainsAny(name, "/ \t\"") {
-		return &steps.Fault{Msg: fmt.Sprintf("invalid bridge name %q", name), Hint: fmt.Sprintf("A link's name has at most %d characters, none of them a slash, a space or a quotation mark.", maxLinkName), Code: 125}
+	if err := checkLinkName(name); err != nil {
+		return err // Somebody has edited network.json.
 	}
 	if ours, err := f.owns(name, n); err != nil || ours {
 		return err

@@ -73,4 +73,4 @@ func linkMessage(index int) ([]byte, error) {
 
 // FiltersBridges says whether frames that a bridge passes from port to port are
 // shown to the host's IPv4 rules (br_netfilter, bridge-nf-call-iptables).
-func FiltersBridges() bool { return filtersBridges() }
+func FiltersBridges() bool { return sysctl("net.bridge.bridge-nf-call-iptables") == "1" }

@@ -11,9 +11,19 @@ import (
 	"github.com/minidock/minidock/steps"
 )
 
+// alone is the resolv.conf of a container without a network.
+func alone(t *testing.T, host string) string {
+	t.Helper()
+	files, err := Names{HostResolvConf: host}.Alone()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files.ResolvConf
+}
+
 func TestResolvConfLeavesOutWhatTheContainerCannotReach(t *testing.T) {
-	got := ResolvConf("# comment\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 192.0.2.1\nnameserver not-an-address\nsearch a.test b.test\noptions ndots:2\nsortlist 1.2.3.4\n")
-	want := []string{"nameserver 192.0.2.1", "search a.test b.test", "options ndots:2"}
+	got := alone(t, "# comment\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 192.0.2.1\nnameserver not-an-address\nsearch a.test b.test\noptions ndots:2\nsortlist 1.2.3.4\n")
+	want := []string{"nameserver 192.0.2.1", "search a.test b.test", "options ndots:2", "sortlist 1.2.3.4"}
 	var lines []string
 	for line := range strings.SplitSeq(got, "\n") {
 		if line != "" && line[0] != '#' {
@@ -31,7 +41,7 @@ func TestResolvConfLeavesOutWhatTheContainerCannotReach(t *testing.T) {
 func FuzzResolvConf(f *testing.F) {
 	f.Add("nameserver 127.0.0.1\noptions a b")
 	f.Fuzz(func(t *testing.T, host string) {
-		for line := range strings.SplitSeq(ResolvConf(host), "\n") {
+		for line := range strings.SplitSeq(alone(t, host), "\n") {
 			if strings.HasPrefix(line, "nameserver 127.") {
 				t.Errorf("a loopback server passed: %q", line)
 			}

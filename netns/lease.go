@@ -130,7 +130,7 @@ func (s *Store) leasePath(name string, a netip.Addr) string {
 func (s *Store) take(ledger *steps.Ledger, name, container string, a netip.Addr) error {
 	link, target := s.leasePath(name, a), filepath.Join("..", "..", "..", "containers", container)
 	return ledger.Do(steps.Step{
-		Kind: KindLease, Target: link + heldBy + container, Lifetime: steps.Kept,
+		Kind: KindLease, Target: s.LeaseTarget(name, container, a), Lifetime: steps.Kept,
 		Why:   "Take an address on the network: making a symbolic link fails if it is there, so no two containers can get the same, however close their start.",
 		Call:  []string{fmt.Sprintf("symlinkat(%q, AT_FDCWD, %q)", target, link)},
 		Shell: []string{"ln -s " + steps.ShellQuote(target) + " " + steps.ShellQuote(link)},
@@ -156,7 +156,12 @@ func (s *Store) take(ledger *steps.Ledger, name, container string, a netip.Addr)
 
 // Release gives an address back before the container goes, by undoing its step.
 func (s *Store) Release(ledger *steps.Ledger, name, container string, a netip.Addr) error {
-	return ledger.TakeBack(Undos(), KindLease, s.leasePath(name, a)+heldBy+container)
+	return ledger.TakeBack(Undos(), KindLease, s.LeaseTarget(name, container, a))
+}
+
+// LeaseTarget is the target of the step by which a container takes an address.
+func (s *Store) LeaseTarget(name, container string, a netip.Addr) string {
+	return s.leasePath(name, a) + heldBy + container
 }
 
 // undoLease gives an address back if this container is the one that holds it.

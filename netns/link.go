@@ -2,7 +2,6 @@ package netns
 
 import (
 	"crypto/rand"
-	"fmt"
 	"net"
 	"strconv"
 
@@ -81,12 +80,17 @@ func (n Network) mtu() (int, error) {
 	if text == "" {
 		return 0, nil
 	}
-	mtu, err := strconv.Atoi(text)
-	// RFC 791, section 3.1: every link passes 68 bytes; a length has 16 bits.
-	if err != nil || mtu < 68 || mtu > 65535 {
-		return 0, &steps.Fault{Msg: fmt.Sprintf("invalid value for MTU: %s", text), Hint: "Give a number of bytes from 68 to 65535 with --opt " + optionMTU + "=…", Code: 125}
+	return parseMTU(text)
+}
+
+// parseMTU reads a number of bytes that a link's packets may have: every one passes 68
+// (RFC 791, 3.1), and a packet's length has 16 bits.
+func parseMTU(text string) (int, error) {
+	mtu, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || mtu < 68 {
+		return 0, &steps.Fault{Msg: "invalid value for MTU: " + text, Hint: "Give a number of bytes from 68 to 65535."}
 	}
-	return mtu, nil
+	return int(mtu), nil
 }
 
 // masquerades says whether what leaves the network gets the host's address.

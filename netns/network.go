@@ -135,9 +135,9 @@ const namePattern = "[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 // has at most 255 bytes (NAME_MAX, limits.h).
 const maxName = 255 - len(ledgerPrefix) - len(ledgerSuffix)
 
-func validName(name string) bool {
-	return len(name) <= maxName && regexp.MustCompile("^"+namePattern+"$").MatchString(name)
-}
+func validName(name string) bool { return len(name) <= maxName && isName(name) }
+
+func isName(text string) bool { return regexp.MustCompile("^" + namePattern + "$").MatchString(text) }
 
 // newID makes 64 random hex digits, 256 bits as Docker has them.
 func newID() string {

@@ -251,32 +251,28 @@ func (o CreateOptions) checkOptions() error {
 func driverOptions() map[string]func(value string) error {
 	return map[string]func(string) error{
 		BridgeNameOption: checkLinkName,
-		"com.docker.network.bridge.enable_ip_masquerade": func(value string) error {
+		optionMasquerade: func(value string) error {
 			if _, err := strconv.ParseBool(value); err != nil {
 				return &steps.Fault{Msg: fmt.Sprintf("invalid value for masquerading: %s", value), Hint: "It is true or false.", Err: err}
 			}
 			return nil
 		},
-		"com.docker.network.driver.mtu": func(value string) error {
-			// RFC 791, 3.1: every link passes 68 bytes; a packet's length has 16 bits.
-			if mtu, err := strconv.ParseUint(value, 10, 16); err != nil || mtu < 68 {
-				return &steps.Fault{Msg: "invalid value for MTU: " + value, Hint: "Give a number of bytes from 68 to 65535."}
-			}
-			return nil
+		optionMTU: func(value string) error {
+			_, err := parseMTU(value)
+			return err
 		},
 	}
 }
 
-// longestLinkName is IFNAMSIZ of linux/if.h less the 0 at the end, in bytes.
-const longestLinkName = 15
-
+// checkLinkName takes fewer names than the kernel does: one also stands in commands
+// for the shell and nft. The kernel has settings under two names that no link can have.
 func checkLinkName(name string) error {
-	if name != "" && len(name) <= longestLinkName && name != "." && name != ".." && !strings.ContainsAny(name, "/: \t\n\v\f\r") {
+	if len(name) <= maxLinkName && isName(name) && name != "all" && name != "default" {
 		return nil
 	}
 	return &steps.Fault{
 		Msg:  fmt.Sprintf("invalid bridge name %q", name),
-		Hint: fmt.Sprintf("A link's name has 1 to %d characters, and no '/', ':' or space.", longestLinkName),
+		Hint: fmt.Sprintf("Use at most %d letters, digits, '_', '.' and '-', the first a letter or digit; all and default are names of settings.", maxLinkName),
 	}
 }
 

@@ -51,16 +51,10 @@ func (s *Store) lock() (release func(), err error) {
 	if err != nil {
 		return nil, translate(s.place, fmt.Errorf("lock networks: %w", err))
 	}
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
-		switch {
-		case errors.Is(err, unix.EINTR): // Go's own signals interrupt the call.
-		case err != nil:
-			return nil, errors.Join(fmt.Errorf("lock networks: %w", err), f.Close())
-		default:
-			return func() { _ = f.Close() }, nil
-		}
+	if err := flock(int(f.Fd())); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock networks: %w", err), f.Close())
 	}
+	return func() { _ = f.Close() }, nil
 }
 
 // translate turns what the kernel refuses into what the person can do about it;

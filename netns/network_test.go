@@ -128,6 +128,8 @@ func TestNetworkIsRefusedInDockersWords(t *testing.T) {
 		{CreateOptions{Name: "x", Options: map[string]string{"com.docker.network.bridge.enable_ip_masquerade": "maybe"}}, "invalid value for masquerading: maybe", ""},
 		{CreateOptions{Name: "x", Options: map[string]string{BridgeNameOption: "sixteencharacter"}}, "invalid bridge name", "15"},
 		{CreateOptions{Name: "x", Options: map[string]string{BridgeNameOption: "a/b"}}, "invalid bridge name", ""},
+		{CreateOptions{Name: "x", Options: map[string]string{BridgeNameOption: "a;b"}}, "invalid bridge name", "letters"},
+		{CreateOptions{Name: "x", Options: map[string]string{BridgeNameOption: "all"}}, "invalid bridge name", "settings"},
 		{CreateOptions{Name: "x", Options: map[string]string{BridgeNameOption: "there0"}}, "networks have same bridge name", "network there"},
 		{CreateOptions{Name: "x", Gateway: ip("10.1.0.1")}, "every ip-range or gateway must have a corresponding subnet", ""},
 		{subnet("10.9.0.0/16"), "invalid pool request: Pool overlaps with other one on this address space", "network there"},

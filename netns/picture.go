@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -80,11 +79,7 @@ func (s *Store) Look(n Network, namespaces func(id string) string) (p Picture, e
 	if p.Table, err = s.Rules(n); err != nil {
 		return p, err
 	}
-	forwarding, err := os.ReadFile(sysctlFile("net.ipv4.ip_forward"))
-	p.Forwarding = strings.TrimSpace(string(forwarding)) == "1"
-	if err != nil {
-		return p, err
-	}
+	p.Forwarding = sysctl(forwarding) == "1"
 	if p.WayOut, err = WayTo("", World()); err != nil {
 		return p, err
 	}
@@ -121,39 +116,23 @@ func (s *Store) Rules(n Network) (r Rules, err error) {
 	}
 	all, err := s.Counters()
 	for _, c := range all {
-		switch {
-		case c.Chain != published && c.Chain != publishedAt:
+		switch p, ok := c.Publication(); {
+		case !ok:
 			r.Counters = append(r.Counters, c)
-		case n.Subnet.Contains(c.leadsTo().Addr()):
+		case n.Subnet.Contains(p.Address):
 			r.Published = append(r.Published, c)
 		}
 	}
 	return r, err
 }
 
-// leadsTo is where an entry of a map of ports leads; the zero AddrPort for a rule.
-func (c RuleCounter) leadsTo() netip.AddrPort {
-	_, value, _ := strings.Cut(c.Comment, mapsTo)
-	to, _ := netip.ParseAddrPort(strings.ReplaceAll(value, partOf, ":"))
-	return to
-}
-
 // Publication reads an entry of the maps of published ports; ok is false for the
 // counter of a rule.
 func (c RuleCounter) Publication() (p Publication, ok bool) {
-	to := c.leadsTo()
-	key, _, _ := strings.Cut(c.Comment, mapsTo)
-	fields := strings.Split(key, partOf)
-	p.HostIP = netip.IPv4Unspecified()
-	if c.Chain == publishedAt && len(fields) == 3 {
-		p.HostIP, _ = netip.ParseAddr(fields[0])
-		fields = fields[1:]
-	}
-	if !to.IsValid() || len(fields) != 2 {
+	if c.Chain != published && c.Chain != publishedAt {
 		return p, false
 	}
-	host, err := netip.ParseAddrPort("0.0.0.0:" + fields[1])
-	p.Proto, p.Host, p.Address, p.Container = fields[0], host.Port(), to.Addr(), to.Port()
+	p, err := element{c.Chain, c.Comment}.publication()
 	return p, err == nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -56,7 +55,7 @@ func lookAtBridge(name string) (b Bridge, ports []Cable, err error) {
 	}
 	at := link.Attrs()
 	b.There, b.State, b.MAC, b.MTU = true, at.OperState.String(), at.HardwareAddr.String(), at.MTU
-	b.Filtered = filtersBridges()
+	b.Filtered = FiltersBridges()
 	if b.Addresses, err = addresses(at); err != nil {
 		return b, nil, err
 	}
@@ -67,18 +66,15 @@ func lookAtBridge(name string) (b Bridge, ports []Cable, err error) {
 	return b, ports, err
 }
 
-// filtersBridges reads a switch that is there only with the module br_netfilter.
-func filtersBridges() bool {
-	text, err := os.ReadFile(sysctlFile("net.bridge.bridge-nf-call-iptables"))
-	return err == nil && strings.TrimSpace(string(text)) == "1"
-}
-
 // portsOf lists the links that have a bridge as their master.
 func portsOf(bridge int) ([]BridgePort, error) {
 	request := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	request.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge))))
 	found, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		return portsOf(bridge) // Links have come or gone meanwhile.
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list ports: %w", err)
 	}

@@ -88,7 +88,7 @@ func (s *Store) portTaken(host netip.Addr, proto string, port uint16, cause erro
 	}
 	return &steps.Fault{
 		Msg:  fmt.Sprintf("failed to bind host port %s:%d/%s: address already in use", host, port, proto),
-		Hint: fmt.Sprintf("A program on the host has it: `ss -tulpn | grep :%d` shows which.", port),
+		Hint: fmt.Sprintf("A program on the host has it, or had a connection at it within the last minute (TIME-WAIT): `ss -tuanp 'sport = :%d'` shows which.", port),
 		Code: 125, Err: cause,
 	}
 }

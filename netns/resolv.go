@@ -112,18 +112,23 @@ func (n Names) Bridged() (NameFiles, error) {
 // Alone is the files of a container without a network.
 func (n Names) Alone() (NameFiles, error) {
 	extra, err := n.extraLines()
+	s := n.settings()
+	if s.fromHost("nameservers") {
+		s.servers = slices.DeleteFunc(s.servers, netip.Addr.IsLoopback)
+	}
 	return NameFiles{
 		Hostname:   n.Hostname + "\n",
 		Hosts:      Hosts() + extra,
-		ResolvConf: ResolvConf(n.HostResolvConf),
+		ResolvConf: s.text(""),
 		hostsWhy:   "Write the static names; a container on the loopback link only knows itself as localhost.",
-		resolvWhy:  "Write the resolver's settings: the host's, without servers on the host's loopback, which the container can't reach.",
+		resolvWhy:  "Write the resolver's settings: the host's, without servers on the host's loopback, which the container can't reach, and what --dns and the like say instead.",
 	}, err
 }
 
 // Host is the files of a container in the host's network namespace: the host's. With
 // --add-host the host's names are left out, as in Docker, so that a given one counts.
 func (n Names) Host() (NameFiles, error) {
+	n.Gateway = hostItself
 	extra, err := n.extraLines()
 	hosts := n.HostHosts
 	if len(n.Extra) > 0 {
@@ -137,6 +142,9 @@ func (n Names) Host() (NameFiles, error) {
 		resolvWhy:  "Write the resolver's settings: in the host's network they are the host's.",
 	}, err
 }
+
+// hostItself is where who shares the host's network finds the host.
+var hostItself = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // extraLines are the lines of --add-host.
 func (n Names) extraLines() (string, error) {
@@ -327,31 +335,4 @@ func (s resolvSettings) text(origin string, comments ...string) string {
 	}
 	fmt.Fprintf(&b, "# Overrides: %v\n", s.overrides)
 	return b.String()
-}
-
-// ResolvConf derives the resolv.conf(5) of a container without a network from the
-// host's: search and options as they are, name servers except those on the loopback
-// networks 127.0.0.0/8 (RFC 1122, 3.2.1.3) and ::1 (RFC 4291, 2.5.3).
-func ResolvConf(host string) string {
-	var b strings.Builder
-	b.WriteString(heading)
-	for line := range strings.Lines(host) {
-		fields := strings.Fields(line)
-		if len(fields) >= 2 && keep(fields[0], fields[1]) {
-			b.WriteString(strings.Join(fields, " ") + "\n")
-		}
-	}
-	b.WriteString("\n# Based on host file: '" + HostResolvConf + "'\n# Overrides: []\n")
-	return b.String()
-}
-
-func keep(keyword, value string) bool {
-	switch keyword {
-	case "nameserver":
-		address, err := netip.ParseAddr(value)
-		return err == nil && !address.IsLoopback()
-	case "search", "options":
-		return true
-	}
-	return false
 }

@@ -133,9 +133,23 @@ func TestAddedHostsReplaceTheHostsOwn(t *testing.T) {
 	}
 }
 
+func TestHostIsItsOwnHost(t *testing.T) {
+	files, err := Names{Extra: []ExtraHost{{Name: "host.docker.internal"}}}.Host()
+	if want := Hosts() + "127.0.0.1\thost.docker.internal\n"; err != nil || files.Hosts != want {
+		t.Errorf("%v, hosts: %q", err, files.Hosts)
+	}
+}
+
+func TestAloneHasTheSettingsThatItIsGiven(t *testing.T) {
+	files, err := Names{HostResolvConf: "nameserver 127.0.0.53\n", Servers: []netip.Addr{netip.MustParseAddr("192.0.2.53")}, Search: []string{"a.test"}}.Alone()
+	if err != nil || !strings.Contains(files.ResolvConf, "\nnameserver 192.0.2.53\nsearch a.test\n") || !strings.Contains(files.ResolvConf, "# Overrides: [nameservers search]\n") {
+		t.Errorf("%v: %s", err, files.ResolvConf)
+	}
+}
+
 func TestAHostThatCannotBeReachedIsNoAddress(t *testing.T) {
 	n := Names{Extra: []ExtraHost{{Name: "host.docker.internal"}}}
-	for _, make := range []func() (NameFiles, error){n.Bridged, n.Alone, n.Host} {
+	for _, make := range []func() (NameFiles, error){n.Bridged, n.Alone} {
 		if _, err := make(); err == nil || !strings.Contains(err.Error(), "unable to derive the IP value for host-gateway") {
 			t.Errorf("got %v", err)
 		}

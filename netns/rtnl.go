@@ -114,25 +114,12 @@ func ports(bridge string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	request := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
-	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	request.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(link.Index))))
-	found, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
-	if errors.Is(err, netlink.ErrDumpInterrupted) {
-		return ports(bridge) // Links have come or gone meanwhile.
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list ports of %s: %w", bridge, err)
-	}
+	found, err := portsOf(link.Index)
 	var names []string
-	for _, message := range found {
-		port, err := netlink.LinkDeserialize(nil, message)
-		if err != nil {
-			return nil, fmt.Errorf("read port of %s: %w", bridge, err)
-		}
-		names = append(names, port.Attrs().Name)
+	for _, port := range found {
+		names = append(names, port.Name)
 	}
-	return names, nil
+	return names, err
 }
 
 // addAddress gives a link an address, with the broadcast address of its network.

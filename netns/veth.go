@@ -112,7 +112,7 @@ func (v veth) make(ledger *steps.Ledger, kind steps.Kind) error {
 	}
 	// Where the kernel shows bridged frames to the firewall, it readdresses them
 	// before they leave the bridge.
-	if sysctl("net.bridge.bridge-nf-call-iptables") != "1" {
+	if !FiltersBridges() {
 		return nil
 	}
 	return v.hairpin(ledger)

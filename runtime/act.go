@@ -229,21 +229,21 @@ func (m *monitor) paused(is bool, event string) error {
 // rename gives the container another name: first the new one is taken, then it
 // is the container's, then the old one is given back.
 func (m *monitor) rename(name string) error {
-	m.changing.Lock()
-	defer m.changing.Unlock()
-	if err := m.container.rename(m.ledger, name); err != nil || m.resolver == nil {
-		return err
-	}
-	return m.container.introduceEverywhere(m.ledger)
+	return m.changed(func() error {
+		if err := m.container.rename(m.ledger, name); err != nil || !m.container.Running() {
+			return err
+		}
+		return m.container.introduceEverywhere(m.ledger)
+	})
 }
 
 // update changes limits and the restart policy.
 func (m *monitor) update(changes Changes) error {
-	m.changing.Lock()
-	defer m.changing.Unlock()
-	err := m.container.applyUpdate(m.ledger, changes)
-	m.restarts.policy = m.container.Config.Restart
-	return err
+	return m.changed(func() error {
+		err := m.container.applyUpdate(m.ledger, changes)
+		m.restarts.policy = m.container.Config.Restart
+		return err
+	})
 }
 
 func (c *Container) saveConfig() error {

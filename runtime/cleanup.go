@@ -94,9 +94,24 @@ func cleanOwner(l Layout, id string, dry bool) ([]Leftover, error) {
 	case err != nil:
 		return nil, err
 	case c.Running():
-		return nil, nil
+		return cleanOrphan(c, dry)
 	}
 	return cleanDead(c, dry)
+}
+
+// cleanOrphan gives back what a container that runs without its monitor has leased and
+// is not on: whoever was changing its networks was killed.
+func cleanOrphan(c *Container, dry bool) ([]Leftover, error) {
+	ledger, err := steps.Open(c.layout.Ledger(c.Config.ID), nil)
+	if err != nil {
+		return nil, err
+	}
+	defer ledger.Close()
+	found := leftovers(c.Config.ID, c.stray(ledger))
+	if dry {
+		return found, nil
+	}
+	return found, c.releaseStray(ledger)
 }
 
 // cleanDead takes back what a container that does not run still has.
@@ -111,10 +126,18 @@ func cleanDead(c *Container, dry bool) ([]Leftover, error) {
 	if gone || c.Live != nil && c.Config.AutoRemove {
 		lifetimes = append(lifetimes, steps.Kept)
 	}
-	found := leftovers(c.Config.ID, ledger.Pending(Undos(), lifetimes...))
-	switch {
-	case dry:
+	pending := leftovers(c.Config.ID, ledger.Pending(Undos(), lifetimes...))
+	found := pending
+	if stays := len(lifetimes) == 1; stays {
+		found = append(leftovers(c.Config.ID, c.stray(ledger)), pending...)
+	}
+	if dry {
 		return found, nil
+	}
+	if err := c.releaseStray(ledger); err != nil {
+		return found, err
+	}
+	switch {
 	case gone:
 		return found, errors.Join(remove(c, ledger), os.RemoveAll(c.dir()))
 	case c.Live != nil:
@@ -123,12 +146,12 @@ func cleanDead(c *Container, dry bool) ([]Leftover, error) {
 			err = nil
 		}
 		return found, err
-	case len(found) > 0 && onlyViews(ledger.Records()):
+	case len(pending) > 0 && onlyViews(ledger.Records()):
 		return found, undoView(c, ledger)
-	case len(found) > 0:
+	case len(pending) > 0:
 		return found, retire(&Container{layout: c.layout, Config: withoutAutoRemove(c.Config)}, ledger)
 	}
-	return nil, nil
+	return found, nil
 }
 
 func withoutAutoRemove(c Config) Config {

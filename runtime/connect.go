@@ -37,28 +37,43 @@ func onNetworks(l Layout, ref string, r request, tell func(steps.Record)) error 
 	if err != nil {
 		return err
 	}
-	if c.Started() {
-		return c.act(r, tell)
-	}
-	d, err := c.lockStopped(tell)
-	if err != nil {
-		return err
-	}
-	defer d.held.release()
-	change := (&monitor{layout: l, container: d.container, ledger: d.ledger}).changeNetworks
-	return errors.Join(d.container.tellLock(d.held, tell), change(r), d.ledger.Close())
+	return c.change(r, tell, func(d *draft) error {
+		return (&monitor{layout: l, container: d.container, ledger: d.ledger}).changeNetworks(r)
+	})
 }
 
-// changeNetworks does it: for a container that runs the links first, and then what
-// its configuration says, so that no killed command leaves an address in there that
-// nobody has leased.
+// changeNetworks does it, in an order in which the configuration never has an address
+// that nobody has leased. What a killed command has leased and not written down,
+// [Container.releaseStray] finds.
 func (m *monitor) changeNetworks(r request) error {
-	m.changing.Lock()
-	defer m.changing.Unlock()
-	if r.Op == opConnect {
-		return m.connect(*r.Endpoint)
+	return m.changed(func() error {
+		if err := m.container.releaseStray(m.ledger); err != nil {
+			return err
+		}
+		if r.Op == opConnect {
+			return m.connect(*r.Endpoint)
+		}
+		return m.disconnect(r.Endpoint.Network)
+	})
+}
+
+// stray lists the addresses that the container has leased and that its configuration
+// knows nothing of: whoever changed it was killed in between.
+func (c *Container) stray(ledger *steps.Ledger) []steps.Record {
+	return slices.DeleteFunc(ledger.Pending(netns.Undos(), steps.Kept), func(r steps.Record) bool {
+		return r.Kind != netns.KindLease || slices.ContainsFunc(c.Config.Network.Endpoints, func(e netns.Endpoint) bool {
+			return r.Target == c.layout.Networks().LeaseTarget(e.Network, c.Config.ID, e.Address)
+		})
+	})
+}
+
+// releaseStray gives them back; the caller holds the container's lock.
+func (c *Container) releaseStray(ledger *steps.Ledger) error {
+	var errs []error
+	for _, r := range c.stray(ledger) {
+		errs = append(errs, ledger.TakeBack(netns.Undos(), r.Kind, r.Target))
 	}
-	return m.disconnect(r.Endpoint.Network)
+	return errors.Join(errs...)
 }
 
 func (m *monitor) connect(e netns.Endpoint) error {
@@ -118,11 +133,11 @@ func (m *monitor) introduce(e netns.Endpoint) error {
 		return err
 	}
 	names := netns.Names{Hostname: c.Config.Hostname, Domainname: c.Config.Network.Domainname, Addresses: []netip.Addr{e.Address}}
-	if err := names.AddHostsLines(m.ledger, c.dir()); err != nil || m.resolver == nil {
+	if err := names.AddHostsLines(m.ledger, c.dir()); err != nil || !c.Running() {
 		return err
 	}
-	if err := c.introduceOn(m.ledger, e); err != nil {
-		return err
+	if err := c.introduceOn(m.ledger, e); err != nil || m.resolver == nil {
+		return err // Where the monitor died the resolver has gone with it.
 	}
 	return m.resolver.follow(c)
 }
@@ -146,12 +161,21 @@ func (m *monitor) disconnect(name string) error {
 	if at < 0 {
 		return c.notConnected(name)
 	}
-	gone, before := c.Config.Network.Endpoints[at], m.wayOut()
-	c.Config.Network.Endpoints = slices.Delete(slices.Clone(c.Config.Network.Endpoints), at, at+1)
-	if err := errors.Join(c.saveConfig(), netns.RemoveHostsLines(m.ledger, c.dir(), gone.Address), m.unplug(gone, before)); err != nil {
+	before, wayOut := c.Config.Network.Endpoints, m.wayOut()
+	gone := before[at]
+	c.Config.Network.Endpoints = slices.Delete(slices.Clone(before), at, at+1)
+	if err := c.saveConfig(); err != nil {
+		c.Config.Network.Endpoints = before
 		return err
 	}
-	return m.layout.Networks().Release(m.ledger, name, c.Config.ID, gone.Address)
+	if err := errors.Join(netns.RemoveHostsLines(m.ledger, c.dir(), gone.Address), m.unplug(gone)); err != nil {
+		return err
+	}
+	err := m.layout.Networks().Release(m.ledger, name, c.Config.ID, gone.Address)
+	if wayOut == name && c.Running() {
+		err = errors.Join(err, m.unpublish(), m.leadOver(m.wayOut()))
+	}
+	return err
 }
 
 // leaveNone makes of a container without a network one that is on none at present, and
@@ -181,9 +205,8 @@ func (c *Container) notConnected(name string) error {
 	return &steps.Fault{Msg: fmt.Sprintf("container %s is not connected to network %s", c.Config.ID, name), Hint: "See `minidock inspect " + c.Config.Name + "`."}
 }
 
-// unplug takes the links of a network from a running container, and leads its way
-// out and its published ports over another, if they went over this one.
-func (m *monitor) unplug(e netns.Endpoint, wayOut string) error {
+// unplug takes the links of a network from a running container.
+func (m *monitor) unplug(e netns.Endpoint) error {
 	c := m.container
 	if !c.Running() {
 		return nil
@@ -204,13 +227,11 @@ func (m *monitor) unplug(e netns.Endpoint, wayOut string) error {
 		return err
 	}
 	c.emitNetwork("disconnect", network)
-	if wayOut != e.Network {
-		return nil
-	}
-	return errors.Join(m.unpublish(), m.leadOver(m.wayOut()))
+	return nil
 }
 
-// leadOver makes another network the way out; "" is none.
+// leadOver makes another network the way out, and the way to the published ports; ""
+// is none.
 func (m *monitor) leadOver(name string) error {
 	if name == "" {
 		return nil

@@ -13,8 +13,8 @@ import (
 	"github.com/minidock/minidock/steps"
 )
 
-// Config is what a container was made from: written by create, and of it only
-// limits and restart policy changed, by update.
+// Config is what a container was made from: written by create, and changed by
+// update, rename, network connect and network disconnect only.
 type Config struct {
 	ID      string
 	Name    string

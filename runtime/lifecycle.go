@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,7 +39,7 @@ func Start(l Layout, ref string, s Streams) (int, error) {
 
 // begin forks a monitor for a container that is there already.
 func (c *Container) begin(tell func(steps.Record)) (*monitorConn, error) {
-	d, err := c.lockStopped(tell)
+	d, err := c.lockStopped(tell, lockPatience)
 	if err != nil {
 		return nil, err
 	}
@@ -53,8 +54,8 @@ func (c *Container) begin(tell func(steps.Record)) (*monitorConn, error) {
 // lockStopped takes the lock and opens the ledger of a container that has no
 // monitor and does not run, and looks at it once more, now that nobody else can
 // change it.
-func (c *Container) lockStopped(tell func(steps.Record)) (*draft, error) {
-	held, err := takeLock(c.layout, c.Config.ID, lockPatience)
+func (c *Container) lockStopped(tell func(steps.Record), patience time.Duration) (*draft, error) {
+	held, err := takeLock(c.layout, c.Config.ID, patience)
 	if errors.Is(err, errBusy) {
 		return nil, busy(c)
 	}
@@ -66,7 +67,7 @@ func (c *Container) lockStopped(tell func(steps.Record)) (*draft, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		err = noContainer(c.Config.Name)
 	case err == nil && now.Live != nil:
-		err = &steps.Fault{Msg: "container " + now.Config.Name + " was started by another command", Hint: "See `minidock ps`."}
+		err = &steps.Fault{Msg: "container " + now.Config.Name + " was started by another command", Hint: "See `minidock ps`.", Err: errBusy}
 	}
 	var ledger *steps.Ledger
 	if err == nil {
@@ -261,13 +262,38 @@ func Rename(l Layout, ref, name string, tell func(steps.Record)) error {
 	if c.Config.Name == name {
 		return &steps.Fault{Msg: "Renaming a container with the same name as its current name", Hint: "Give another name."}
 	}
-	if c.Started() {
-		return c.act(request{Op: opRename, Name: name}, tell)
+	return c.change(request{Op: opRename, Name: name}, tell, func(d *draft) error { return d.container.rename(d.ledger, name) })
+}
+
+// change has a container's monitor change it, or does so itself where the container
+// does not run; whether it does may change meanwhile.
+func (c *Container) change(r request, tell func(steps.Record), itself func(*draft) error) error {
+	end := time.Now().Add(lockPatience)
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		now, err := load(c.layout, c.Config.ID)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = noContainer(c.Config.Name)
+		}
+		if err != nil {
+			return err
+		}
+		if now.Started() {
+			err = now.act(r, tell)
+		} else {
+			err = now.changeStopped(tell, itself)
+		}
+		if !errors.Is(err, errNotRunning) && !errors.Is(err, errBusy) || time.Now().After(end) {
+			return err
+		}
+		time.Sleep(wait)
 	}
-	d, err := c.lockStopped(tell)
+}
+
+func (c *Container) changeStopped(tell func(steps.Record), itself func(*draft) error) error {
+	d, err := c.lockStopped(tell, 0)
 	if err != nil {
 		return err
 	}
 	defer d.held.release()
-	return errors.Join(d.container.tellLock(d.held, tell), d.container.rename(d.ledger, name), d.ledger.Close())
+	return errors.Join(d.container.tellLock(d.held, tell), itself(d), d.ledger.Close())
 }

@@ -53,8 +53,11 @@ type monitor struct {
 	// entering is held for reading while a process joins the container.
 	entering sync.RWMutex
 
-	// changing is held by whoever rewrites the configuration.
+	// changing is held by whoever rewrites the configuration, and while a run begins or
+	// ends: what is made of the configuration then is all of one version.
 	changing sync.Mutex
+	// retired, guarded by changing, says that there is no run to come, and no ledger.
+	retired bool
 	// serving counts the commands that have yet to hear all.
 	serving sync.WaitGroup
 
@@ -172,7 +175,9 @@ func (m *monitor) tellEnd(c *caller) { c.exit(m.container.Exit.ExitCode) }
 // whether there is to be another run.
 func (m *monitor) run() (again bool) {
 	m.turn(starting)
+	m.changing.Lock()
 	startErr := m.start()
+	m.changing.Unlock()
 	exit := Exit{}
 	if startErr == nil {
 		exit = m.wait()
@@ -180,11 +185,7 @@ func (m *monitor) run() (again bool) {
 		exit = m.neverRan(startErr)
 	}
 	m.turn(ending)
-	again = startErr == nil && !m.stops() && m.restarts.next(exit.ExitCode, exit.FinishedAt.Sub(exit.StartedAt))
-	err := errors.Join(m.record(exit), m.end(again))
-	if again {
-		err = errors.Join(err, m.showRestarting())
-	}
+	again, err := m.finish(exit, startErr == nil)
 	m.callers.end(func(c *caller) {
 		switch err := errors.Join(startErr, err); {
 		case err != nil && c.asked.Op != opWait:
@@ -194,6 +195,30 @@ func (m *monitor) run() (again bool) {
 		}
 	})
 	return again && err == nil
+}
+
+// finish writes down how a run ended, takes it back, and decides on another one, which
+// there is none of where the container could not be started.
+func (m *monitor) finish(exit Exit, ran bool) (again bool, err error) {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	again = ran && !m.stops() && m.restarts.next(exit.ExitCode, exit.FinishedAt.Sub(exit.StartedAt))
+	err = errors.Join(m.record(exit), m.end(again))
+	if again {
+		err = errors.Join(err, m.showRestarting())
+	}
+	return again, err
+}
+
+// changed runs do, which changes the container's configuration, and with it the
+// container if it runs.
+func (m *monitor) changed(do func() error) error {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	if m.retired {
+		return notRunning(m.container)
+	}
+	return do()
 }
 
 // wait stays until init has ended, and says how.
@@ -313,6 +338,7 @@ func (m *monitor) end(again bool) error {
 	_ = m.leaveNetwork() // Sockets that are gone at the latest with this process.
 	m.container.tellDisconnected()
 	if !again {
+		m.retired = true
 		return retire(m.container, m.ledger)
 	}
 	if err := rewind(m.container, m.ledger); err != nil {
@@ -348,7 +374,10 @@ func (m *monitor) rest() bool {
 	case <-m.wake:
 	}
 	m.turn(ending)
+	m.changing.Lock()
+	m.retired = true
 	_ = retire(m.container, m.ledger)
+	m.changing.Unlock()
 	m.callers.end(m.tellEnd) // Not before: whoever hears of the end may look at once.
 	return false
 }

@@ -3,6 +3,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -74,6 +75,9 @@ func (c *Config) decideNetwork(l Layout, asked NetworkConfig, image v1.Config) e
 	n := &c.Network
 	n.Mode = firstOf(n.Mode, netns.Default)
 	for port := range image.ExposedPorts {
+		if !strings.Contains(port, "/") {
+			port += "/tcp" // OCI image specification, config.md, ExposedPorts
+		}
 		if !slices.Contains(n.Exposed, port) {
 			n.Exposed = append(n.Exposed, port)
 		}
@@ -129,6 +133,9 @@ func (c *Config) shareNetwork(l Layout, ref string, n NetworkConfig) error {
 	other, err := Find(l, ref)
 	if err != nil {
 		return notMade(err)
+	}
+	if id, guest := other.Config.Network.shares(); guest {
+		return c.shareNetwork(l, id, n) // Whose network it is has the files about names, too.
 	}
 	for _, conflict := range []struct {
 		given bool
@@ -312,6 +319,9 @@ func (m *monitor) announce(endpoints ...netns.Endpoint) error {
 // namespaceOf finds the network namespace of a running container.
 func namespaceOf(l Layout, id string) (string, error) {
 	other, err := load(l, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = noContainer(id)
+	}
 	if err != nil {
 		return "", notMade(err)
 	}

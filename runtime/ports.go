@@ -134,8 +134,8 @@ func (c *Container) publicAddress() (netip.Addr, error) {
 	return netip.Addr{}, nil
 }
 
-// publications are the ports asked for, and with PublishAll each exposed port that
-// is not among them.
+// publications are the ports asked for, and with PublishAll each exposed port of tcp or
+// udp that is not among them.
 func (n NetworkConfig) publications() []netns.Port {
 	ports := n.Ports
 	if !n.PublishAll {
@@ -148,7 +148,7 @@ func (n NetworkConfig) publications() []netns.Port {
 	for _, exposed := range n.Exposed {
 		number, proto, _ := strings.Cut(exposed, "/")
 		port, err := strconv.ParseUint(number, 10, 16)
-		if err == nil && !asked[exposed] {
+		if err == nil && !asked[exposed] && (proto == "tcp" || proto == "udp") {
 			ports = append(ports, netns.Port{Proto: proto, Container: uint16(port), HostIP: netip.IPv4Unspecified()})
 		}
 	}

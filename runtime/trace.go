@@ -84,7 +84,7 @@ type tracer struct {
 	layout  Layout
 	target  TraceTarget
 	timeout time.Duration
-	// from is nil for the host.
+	// from is nil for the host, and where a container shares another's network, that one.
 	from *Container
 	// namespace is the file of the network namespace that the probe begins in; ""
 	// is the host's.
@@ -93,8 +93,10 @@ type tracer struct {
 	// that is called, or nil.
 	running []*Container
 	reached *Container
-	way     netns.Way
-	echo    netns.Echo
+	// led is the published port that the probe came by, or nil.
+	led  *netns.Publication
+	way  netns.Way
+	echo netns.Echo
 	// read says that a program at the other end has read a datagram meanwhile.
 	read bool
 	// routed says that the host's rules saw the probe.
@@ -156,6 +158,9 @@ func (t *tracer) depart(from string) error {
 	}
 	t.from, t.From = c, c.Config.Name
 	t.namespace = fmt.Sprintf("/proc/%d/ns/net", c.Live.Pid)
+	if owner, err := load(t.layout, c.Config.namesOf()); err == nil {
+		t.from = owner // Networks are its, not those of who shares them; it may be gone.
+	}
 	return nil
 }
 
@@ -357,16 +362,13 @@ const dnsPort = 53
 // answerSource says where an answer comes from: our resolver has the containers'
 // names by itself, and forwards all others.
 func (t *tracer) answerSource(server netip.AddrPort, answer netns.Answer) (string, error) {
-	if server.Addr().String() != netns.ResolverAddress {
+	if t.onHost() || server.Addr().String() != netns.ResolverAddress {
 		return "the name server of /etc/resolv.conf", nil
 	}
 	if !answer.Replied && answer.Took < t.timeout {
 		return "nobody listens there: the resolver went with the container's monitor", nil
 	}
-	owner, err := load(t.layout, t.from.Config.namesOf())
-	if err != nil {
-		return "", err
-	}
+	owner := t.from
 	views, err := owner.views()
 	if err != nil {
 		return "", err

@@ -125,7 +125,7 @@ func (t *tracer) conclude() {
 		t.Says = t.deliveredSays(who)
 	case Refused:
 		t.say("answer", t.echo.Error, "after "+round(t.echo.Took))
-		t.Says = fmt.Sprintf("refused: the packet reached %s, and nobody listens at port %d/%s there", who, t.target.Port, t.target.Proto)
+		t.Says = fmt.Sprintf("refused: the packet reached %s, and nobody listens at port %d/%s there", who, t.finalPort(), t.target.Proto)
 		t.Hint = t.refusedHint()
 	case Dropped:
 		t.say("answer", "none within "+t.timeout.String(), "")
@@ -170,7 +170,7 @@ func (t *tracer) refusedHint() string {
 	}
 	name := t.reached.Config.Name
 	for _, p := range t.reached.Live.Ports {
-		if p.Host == t.target.Port && p.Proto == t.target.Proto && p.Container != p.Host {
+		if t.led == nil && p.Host == t.target.Port && p.Proto == t.target.Proto && p.Container != p.Host {
 			return fmt.Sprintf("Port %d is the host's, published for %s's port %d. Inside networks, call %d: minidock network trace %s %s:%d", p.Host, name, p.Container, p.Container, t.From, name, p.Container)
 		}
 	}
@@ -180,7 +180,7 @@ func (t *tracer) refusedHint() string {
 	}
 	var texts []string
 	for _, at := range all {
-		if at.Port() == t.target.Port && at.Addr().IsLoopback() {
+		if at.Port() == t.finalPort() && at.Addr().IsLoopback() {
 			return fmt.Sprintf("In %s a program listens at %s, its loopback link, which nobody outside reaches. Have it listen at 0.0.0.0.", name, at)
 		}
 		texts = append(texts, at.String())
@@ -197,13 +197,23 @@ func (t *tracer) droppedHint(rule string) string {
 	case t.reached != nil && t.from != nil && sharedNetwork(t.from, t.reached) != "":
 		return fmt.Sprintf("Both are on network %s: call it by its name or its address there.", sharedNetwork(t.from, t.reached))
 	case t.reached != nil && t.from != nil && len(t.reached.Config.Network.Endpoints) > 0:
-		network := t.networkAt(t.Address)
-		return fmt.Sprintf("%s and %s are not on one network (%s; %s): there is a wall between. Join them: minidock network connect %s %s",
-			t.From, t.reached.Config.Name, namesOfNetworks(t.from), namesOfNetworks(t.reached), network, t.From)
+		return fmt.Sprintf("%s and %s are not on one network (%s; %s): there is a wall between. %s",
+			t.From, t.reached.Config.Name, namesOfNetworks(t.from), namesOfNetworks(t.reached), t.joinHint(t.networkAt(t.Address)))
 	case strings.Contains(rule, "way out"):
 		return "An internal network has no way out; that is what it is for."
 	}
 	return ""
+}
+
+// joinHint says how the beginning of the trace comes to a network.
+func (t *tracer) joinHint(network string) string {
+	switch n := t.from.Config.Network; {
+	case n.Mode == netns.None && len(n.Endpoints) == 0:
+		return fmt.Sprintf("Take it off none and join them: minidock network disconnect none %s; minidock network connect %s %[1]s", t.from.Config.Name, network)
+	case !n.bridged():
+		return fmt.Sprintf("A container on the host's network joins no other: make one with --network %s", network)
+	}
+	return fmt.Sprintf("Join them: minidock network connect %s %s", network, t.from.Config.Name)
 }
 
 // networkAt is the network that an address of the container reached is on.
@@ -232,22 +242,18 @@ func (t *tracer) noRouteSays(who string) (says, hint string) {
 	case t.onlyInternal():
 		hint = fmt.Sprintf("%s is on internal networks only: they have no gateway, and so no way to any other network.", t.From)
 		if t.reached != nil {
-			hint += fmt.Sprintf(" To reach %s: minidock network connect %s %s", who, t.networkAt(t.Address), t.From)
+			hint += fmt.Sprintf(" To reach %s: %s", who, t.joinHint(t.networkAt(t.Address)))
 		}
 		return fmt.Sprintf("no route: %s has no way to %s", t.From, t.Address), hint
 	case t.from.Config.Network.Mode == netns.None:
-		return fmt.Sprintf("no route: %s has no network", t.From), "It was made with --network none."
+		return fmt.Sprintf("no route: %s has no network", t.From), "It was made with --network none: minidock network disconnect none " + t.from.Config.Name + " lets it join others."
 	}
 	return fmt.Sprintf("no route: %s has no way to %s", t.From, t.Address), "Its routes: minidock exec " + t.From + " ip route"
 }
 
 // onlyInternal says whether none of the container's networks has a way out.
 func (t *tracer) onlyInternal() bool {
-	owner, err := load(t.layout, t.from.Config.namesOf())
-	if err != nil {
-		return false
-	}
-	views, err := owner.views()
+	views, err := t.from.views()
 	return err == nil && len(views) > 0 && !slices.ContainsFunc(views, func(v netns.View) bool { return !v.Internal })
 }
 
@@ -282,8 +288,8 @@ func (t *tracer) unknownName() string {
 		return fmt.Sprintf("Both are on network %s, so %s's resolver should know it: does the container's monitor live? Try minidock restart %s.", shared, t.From, t.From)
 	}
 	e := c.Config.Network.Endpoints[0]
-	return fmt.Sprintf("Container %s is there, but on no network of %s's (%s; %s), and names end where the network ends. Join them: minidock network connect %s %s. What its address alone would give: minidock network trace %s %s",
-		c.Config.Name, t.From, namesOfNetworks(t.from), namesOfNetworks(c), e.Network, t.From, t.From, e.Address)
+	return fmt.Sprintf("Container %s is there, but on no network of %s's (%s; %s), and names end where the network ends. %s. What its address alone would give: minidock network trace %s %s",
+		c.Config.Name, t.From, namesOfNetworks(t.from), namesOfNetworks(c), t.joinHint(e.Network), t.From, e.Address)
 }
 
 // sharedNetwork is a network that both are on, or "".

@@ -47,11 +47,15 @@ func (t *tracer) follow() error {
 	if t.routed = netns.FiltersBridges(); t.routed {
 		t.say("host", "the firewall is shown what the bridge passes on", "br_netfilter's bridge-nf-call-iptables is 1")
 	}
-	if w, err := netns.WayTo("", t.Address); err == nil && w.Local {
-		t.say("host", t.Address.String()+" is the host's own address on this network", "")
-		return nil
+	w, err := netns.WayTo("", t.Address)
+	switch {
+	case err != nil || !w.Local:
+		return t.arrive()
+	case t.published(t.Address) != nil:
+		return t.crossHost(bridge) // By way of the host, although it is a neighbour.
 	}
-	return t.arrive()
+	t.say("host", t.Address.String()+" is the host's own address on this network", "")
+	return nil
 }
 
 // onHost says that the probe begins in the host's own network namespace.
@@ -106,7 +110,7 @@ func (t *tracer) published(at netip.Addr) *netns.Publication {
 
 // readdress tells that a published port is led to its container.
 func (t *tracer) readdress(p netns.Publication) {
-	t.reached = t.holderOf(p.Address)
+	t.reached, t.led = t.holderOf(p.Address), &p
 	t.say("port", fmt.Sprintf("the host's port %d/%s leads to %s:%d", p.Host, p.Proto, p.Address, p.Container), "published: the rule gives the packet a new address (DNAT)")
 }
 
@@ -171,8 +175,16 @@ func (t *tracer) arrive() error {
 
 // finalAddress is the address that the probe has when it arrives.
 func (t *tracer) finalAddress() netip.Addr {
-	if p := t.published(t.Address); p != nil && t.reached != nil && t.holderOf(p.Address) == t.reached && t.holderOf(t.Address) == nil {
-		return p.Address
+	if t.led != nil {
+		return t.led.Address
 	}
 	return t.Address
+}
+
+// finalPort is the port that is called there.
+func (t *tracer) finalPort() uint16 {
+	if t.led != nil {
+		return t.led.Container
+	}
+	return t.target.Port
 }

@@ -26,15 +26,7 @@ func Update(l Layout, ref string, changes Changes) error {
 	if err != nil {
 		return err
 	}
-	if c.Started() {
-		return c.act(request{Op: opUpdate, Changes: &changes}, nil)
-	}
-	d, err := c.lockStopped(nil)
-	if err != nil {
-		return err
-	}
-	defer d.held.release()
-	return errors.Join(d.container.applyUpdate(d.ledger, changes), d.ledger.Close())
+	return c.change(request{Op: opUpdate, Changes: &changes}, nil, func(d *draft) error { return d.container.applyUpdate(d.ledger, changes) })
 }
 
 // applyUpdate changes the container's group, if it runs, and then config.json. The

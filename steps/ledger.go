@@ -45,7 +45,7 @@ func Open(paths Paths, tell func(Record)) (*Ledger, error) {
 	return &Ledger{paths: paths, records: records, tell: tell}, nil
 }
 
-// Close closes the files; the ledger can't be written afterwards.
+// Close closes the files. Whoever records another step opens them again.
 func (l *Ledger) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/urfave/cli/v2"
 
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/runtime"
 )
 
@@ -26,12 +27,12 @@ func connectContainer(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	flags := networkFlags{networks: []string{c.Args().First()}, aliases: c.StringSlice("alias"), ip: c.String("ip")}
-	endpoints, err := flags.read()
-	if err != nil {
-		return outcome(0, err, 1)
+	e := netns.Endpoint{Network: c.Args().First()}
+	flags := networkFlags{aliases: c.StringSlice("alias"), ip: c.String("ip")}
+	if err := flags.addToFirst(&e); err != nil {
+		return atMostOne(err)
 	}
-	return atMostOne(runtime.Connect(layout, c.Args().Get(1), endpoints[0], tellerOf(c, layout)))
+	return atMostOne(runtime.Connect(layout, c.Args().Get(1), e, tellerOf(c, layout)))
 }
 
 func disconnectCommand() *cli.Command {

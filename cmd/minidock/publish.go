@@ -107,6 +107,7 @@ func publishedPort(m nat.PortMapping) (p netns.Port, err error) {
 // ports that have no host's side. A port that is named twice is there once.
 func exposedPorts(values []string) ([]netns.Port, error) {
 	var all []netns.Port
+	known := map[netns.Port]bool{}
 	for _, v := range values {
 		if strings.Contains(v, ":") {
 			return nil, exposeFault("invalid port format for --expose: "+v, nil)
@@ -124,8 +125,8 @@ func exposedPorts(values []string) ([]netns.Port, error) {
 			return nil, exposeFault("invalid proto: "+proto, nil)
 		}
 		for number := first; number <= last; number++ {
-			if p := (netns.Port{Proto: proto, Container: uint16(number)}); !slices.Contains(all, p) {
-				all = append(all, p)
+			if p := (netns.Port{Proto: proto, Container: uint16(number)}); !known[p] {
+				known[p], all = true, append(all, p)
 			}
 		}
 	}
@@ -134,18 +135,6 @@ func exposedPorts(values []string) ([]netns.Port, error) {
 
 func exposeFault(msg string, err error) error {
 	return &steps.Fault{Msg: msg, Hint: "As in --expose 80, --expose 53/udp or --expose 8000-8010.", Code: 125, Err: err}
-}
-
-// withExposed adds the exposed ports that are not published yet, each at any free
-// port of the host: --publish-all.
-func withExposed(published, exposed []netns.Port) []netns.Port {
-	all := slices.Clone(published)
-	for _, e := range exposed {
-		if !isPublished(published, e) && e.Proto != "sctp" {
-			all = append(all, netns.Port{Proto: e.Proto, Container: e.Container, HostIP: netip.IPv4Unspecified()})
-		}
-	}
-	return all
 }
 
 func isPublished(published []netns.Port, e netns.Port) bool {

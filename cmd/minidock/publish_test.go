@@ -116,18 +116,6 @@ func TestExposeTakesAndRefusesWhatDockerDoes(t *testing.T) {
 	}
 }
 
-func TestPublishAllPublishesWhatIsExposedAndNotPublished(t *testing.T) {
-	published, err1 := publishedPorts([]string{"8080:80", "53:53/udp"})
-	exposed, err2 := exposedPorts([]string{"80", "53", "443"})
-	if err1 != nil || err2 != nil {
-		t.Fatal(err1, err2)
-	}
-	want := "0.0.0.0:8080>80/tcp 0.0.0.0:53>53/udp 0.0.0.0:0>53/tcp 0.0.0.0:0>443/tcp"
-	if got := written(withExposed(published, exposed)); got != want {
-		t.Errorf("%s; want %s", got, want)
-	}
-}
-
 // What Docker's engine 20.10 said of these containers.
 func TestPortsColumnIsDockers(t *testing.T) {
 	for _, c := range []struct{ published, exposed, want string }{
