@@ -2,13 +2,13 @@ package main
 
 import (
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/minidock/minidock/internal/leftover"
+	"github.com/minidock/minidock/netns"
 	"github.com/minidock/minidock/runtime"
 )
 
@@ -16,6 +16,9 @@ import (
 // lives on, and compares all that is left with what was there before.
 func (k *killing) judge() {
 	k.t.Helper()
+	if k.networked() {
+		k.eventually(k.leasesAreRight, "a container has the addresses that it is said to have")
+	}
 	for _, id := range k.listed() {
 		k.must("rm", "-f", id)
 	}
@@ -33,20 +36,22 @@ func (k *killing) judge() {
 			k.t.Errorf("all processes are gone: %v, %v", gone, err)
 		}
 	}
-	// What was at work at the first is left to the next. The gate does not know a
-	// monitor that has done nothing yet but find its command gone.
-	for deadline := time.Now().Add(patience); k.somethingLeft() && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	// What was at work at the first is left to the next, and the monitors' own group goes
+	// when the last of them has left it. The gate does not know a monitor that has done
+	// nothing yet but find its command gone.
+	var left []leftover.Object
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		k.cleanUp()
+		left = leftover.Compare(k.before, leftover.Snapshot(k.ties...))
+		if len(left) == 0 || time.Now().After(deadline) {
+			break
+		}
 	}
-	leftover.Settle(k.t, append(k.shared(), k.before...), k.ties...)
-	k.cleanUp() // The monitors' own group goes when the last of them has left it.
+	for _, o := range left {
+		k.t.Errorf("left behind: %s", o)
+	}
 	if left, err := runtime.Cleanup(k.layout, true); len(left) > 0 || err != nil {
 		k.t.Errorf("left for another cleanup: %v, %v", left, err)
-	}
-	for _, o := range k.shared() {
-		if _, err := os.Stat(o.Name); err == nil {
-			k.t.Errorf("left behind: %s", o)
-		}
 	}
 	k.compareFiles()
 	k.look(k.t)
@@ -55,8 +60,27 @@ func (k *killing) judge() {
 // networked says whether a network of the user's may be there.
 func (k *killing) networked() bool { return strings.Contains(k.args, "network") }
 
-func (k *killing) somethingLeft() bool {
-	return len(leftover.Compare(append(k.shared(), k.before...), leftover.Snapshot(k.ties...))) > 0
+// leasesAreRight says whether nobody has an address without being on the network, or
+// the other way round. Who was killed in between left that to the next.
+func (k *killing) leasesAreRight() bool {
+	k.cleanUp()
+	leases, err := k.layout.Networks().Leases("victims")
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	all, err := runtime.List(k.layout)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	var written []netns.Lease
+	for _, c := range all {
+		for _, e := range c.Config.Network.Endpoints {
+			if e.Network == "victims" {
+				written = append(written, netns.Lease{Address: e.Address, Container: c.Config.ID})
+			}
+		}
+	}
+	return slices.Equal(leases, written) // There is one container at most.
 }
 
 // cleanUp does what the command does; that is played in an episode of its own.

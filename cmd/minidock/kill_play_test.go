@@ -49,6 +49,7 @@ type killing struct {
 	gates    []*gate.Gate
 	command  int // pid; so is monitor
 	monitor  int
+	inits    map[int]bool // by pid
 	acts     []moment
 	counts   map[string]int
 	strikeAt func(gate.Act) bool // in a setUp, instead of at
@@ -75,7 +76,7 @@ func (k *killing) play(g *group, at *moment) []moment {
 	k.t = &during{TB: outer, what: at.String()}
 	defer func() { k.t = outer }()
 	k.group, k.at, k.gates, k.command, k.monitor, k.struck = g, nil, nil, 0, 0, false
-	k.acts, k.counts = nil, map[string]int{}
+	k.acts, k.counts, k.inits = nil, map[string]int{}, map[int]bool{}
 	if k.setUp != nil {
 		k.setUp(k)
 	}
@@ -167,12 +168,14 @@ func (k *killing) see(a gate.Act) (more bool) {
 		return true
 	}
 	k.counts[actor]++
-	m := moment{actor, k.counts[actor], k.pattern(a), k.monitor != 0}
-	k.acts = append(k.acts, m)
-	if k.at == nil && actor != "init" && !k.ours(a) {
-		k.t.Errorf("the %s leaves its place: %s", actor, a)
+	if k.at == nil {
+		k.acts = append(k.acts, moment{actor, k.counts[actor], k.pattern(a), k.monitor != 0})
+		if actor != "init" && !k.ours(a) {
+			k.t.Errorf("the %s leaves its place: %s", actor, a)
+		}
+		return true
 	}
-	if k.at == nil || m.actor != k.at.actor || m.n != k.at.n {
+	if actor != k.at.actor || k.counts[actor] != k.at.n {
 		return true
 	}
 	if k.victim == "monitor" {
@@ -185,13 +188,14 @@ func (k *killing) see(a gate.Act) (more bool) {
 // and the one directory that this test has it write to; a kill would leave it
 // where nobody looks for it.
 func (k *killing) ours(a gate.Act) bool {
-	if !makesFile.MatchString(a.Call) || !filepath.IsAbs(a.Target) {
+	target := a.Target()
+	if !makesFile.MatchString(a.Call) || !filepath.IsAbs(target) {
 		return true
 	}
 	const insideTheContainer = "/copy"                // by cp, which takes the container's root for its own
 	const allNetworks = "/run/minidock-networks.lock" // guards what installations share
 	for _, place := range []string{k.layout.Root, k.layout.Run, k.otherDir(), "/sys/fs/cgroup", "/proc", insideTheContainer, allNetworks} {
-		if strings.HasPrefix(a.Target+"/", place+"/") {
+		if strings.HasPrefix(target+"/", place+"/") {
 			return true
 		}
 	}
@@ -220,10 +224,11 @@ func (k *killing) roleOf(pid int) string {
 		return "command"
 	case pid == k.monitor:
 		return "monitor"
-	case parentOf(pid) == k.command:
+	case !k.inits[pid] && parentOf(pid) == k.command:
 		k.monitor = pid
 		return "monitor"
 	}
+	k.inits[pid] = true
 	return "init"
 }
 
@@ -344,7 +349,7 @@ func (k *killing) half() {
 	k.t.Helper()
 	k.strikeAt = func(a gate.Act) bool { return a.Call == "execve" && k.roleOf(a.Pid) == "init" }
 	k.awaitEnd(k.start("run", "--rm", "--name", "victim", "probe", "/probe", "exit", "0"))
-	k.strikeAt = func(a gate.Act) bool { return strings.HasSuffix(a.Target, "index.json") }
+	k.strikeAt = func(a gate.Act) bool { return strings.HasSuffix(a.Target(), "index.json") }
 	k.awaitEnd(k.start("image", "import", k.other(), "other"))
 }
 

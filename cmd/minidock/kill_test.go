@@ -152,7 +152,7 @@ func leaves(above string, list []*cli.Command) (verbs []string) {
 // take back what is left, give the name back, and touch nothing foreign.
 func TestKilledAtAnyActNothingIsLeft(t *testing.T) {
 	require.Needs(t, require.Root, require.Namespaces, require.Overlay, require.Seccomp)
-	groups, lanes := allGroups(), 3
+	groups, lanes := allGroups(), 2
 	if os.Getenv("MINIDOCK_LAYER") == "vm" {
 		groups, lanes = spread(groups), 1
 	}

@@ -73,7 +73,7 @@ func TestToldStoryIsTrue(t *testing.T) {
 			if r.limited {
 				require.Needs(t, require.CgroupV2)
 			}
-			if slices.Contains([]string{"somebody", "walled", "open", "fleeting", "named", "hosted", "alone"}, r.name) {
+			if slices.Contains([]string{"plain", "somebody", "walled", "open", "fleeting", "named", "hosted", "alone"}, r.name) {
 				require.Layers(t, "nothing in it depends on cgroup v2, and strace makes an emulated machine slow", "native")
 			}
 			if !slices.Contains(r.flags, "--explain") {

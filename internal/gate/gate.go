@@ -32,13 +32,16 @@ type Act struct {
 	// Pid is the process, whichever of its threads makes the call.
 	Pid int
 	// Call is the call's name.
-	Call string
-	// Target is what the call is about: a path as the process names it, made
-	// absolute where it is relative.
-	Target string
+	Call   string
+	target func() string
 }
 
-func (a Act) String() string { return a.Call + " " + a.Target }
+// Target is what the call is about: a path as the process names it, made absolute
+// where it is relative. It can be asked for while the process is held, and is not
+// read before: most acts of most tests are only counted.
+func (a Act) Target() string { return a.target() }
+
+func (a Act) String() string { return a.Call + " " + a.Target() }
 
 // Before is asked before each act, one at a time, while the acting process is
 // held. When it returns, the act goes on, unless the process has been killed
@@ -50,8 +53,11 @@ type Gate struct {
 	listener int
 	before   Before
 	open     atomic.Bool
-	gone     chan struct{}
-	err      error
+	// processes maps threads to whose they are. None lasts for long enough that the
+	// kernel could have given its number to another.
+	processes map[uint32]int
+	gone      chan struct{}
+	err       error
 }
 
 // Start starts the command with the gate around it and everything that it
@@ -69,7 +75,7 @@ func Start(cmd *exec.Cmd, before Before) (*Gate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s behind a gate: %w", cmd.Args[1], err)
 	}
-	g := &Gate{before: before, gone: make(chan struct{})}
+	g := &Gate{before: before, gone: make(chan struct{}), processes: map[uint32]int{}}
 	if g.listener, err = receive(ours); err != nil {
 		return nil, errors.Join(fmt.Errorf("receive listener: %w", err), cmd.Process.Kill(), cmd.Wait())
 	}
@@ -120,13 +126,13 @@ func (g *Gate) serve(first int) {
 			return
 		}
 		if !g.open.Load() {
-			act, counts := table.describe(n)
-			switch {
-			case !counts:
-			case !entered && act.Pid == first:
-				entered = true
-			case !g.before(act):
-				g.open.Store(true)
+			if act, counts := table.describe(n); counts {
+				act.Pid = g.processOf(n.pid)
+				if !entered && act.Pid == first {
+					entered = true
+				} else if !g.before(act) {
+					g.open.Store(true)
+				}
 			}
 		}
 		if err := g.letGo(n.id); err != nil {

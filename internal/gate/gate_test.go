@@ -83,7 +83,7 @@ func targets(dir string, acts []Act, calls ...string) []string {
 	var list []string
 	for _, a := range acts {
 		if slices.Contains(calls, a.Call) {
-			list = append(list, strings.TrimPrefix(a.Target, dir+"/"))
+			list = append(list, strings.TrimPrefix(a.Target(), dir+"/"))
 		}
 	}
 	return list
@@ -159,11 +159,11 @@ func TestAHeldActHasNotHappened(t *testing.T) {
 	var early []string
 	dir := ""
 	_, acts, _ := gated(t, "mkdir here && touch here/file", func(a Act) {
-		if filepath.Base(a.Target) != "here" && filepath.Base(a.Target) != "file" {
+		if filepath.Base(a.Target()) != "here" && filepath.Base(a.Target()) != "file" {
 			return
 		}
-		dir = a.Target
-		if _, err := os.Lstat(a.Target); err == nil {
+		dir = a.Target()
+		if _, err := os.Lstat(a.Target()); err == nil {
 			early = append(early, a.String())
 		}
 	})
@@ -251,7 +251,7 @@ func TestNetlinkThatChangesIsHeld(t *testing.T) {
 		_, acts, said := gated(t, fmt.Sprintf("export %s='%s'; exec unshare --net %s", sendsNetlink, c.sent, os.Args[0]), nil)
 		var held []string
 		for _, a := range acts {
-			if kind, ok := strings.CutPrefix(a.Target, "netlink "); ok {
+			if kind, ok := strings.CutPrefix(a.Target(), "netlink "); ok {
 				held = append(held, kind)
 			}
 		}

@@ -16,24 +16,30 @@ import (
 // but memory that another thread writes to: what we read is for telling, not
 // for safety.
 func (t table) describe(n *notice) (act Act, counts bool) {
-	c, counts := t[int(n.nr)], true
-	act = Act{Call: c.name}
-	switch {
-	case c.look != nil:
-		act.Target, counts = c.look(n)
-	case c.path >= 0:
-		act.Target = n.pathAt(c.dir, c.path)
-	case c.fd >= 0:
-		act.Target = n.file(int32(n.args[c.fd]))
+	c := t[int(n.nr)]
+	act.Call = c.name
+	if c.look != nil {
+		target, counts := c.look(n)
+		act.target = func() string { return target }
+		return act, counts
 	}
-	if counts {
-		act.Pid = processOf(n.pid)
+	act.target = func() string {
+		switch {
+		case c.path >= 0:
+			return n.pathAt(c.dir, c.path)
+		case c.fd >= 0:
+			return n.file(int32(n.args[c.fd]))
+		}
+		return ""
 	}
-	return act, counts
+	return act, true
 }
 
 // processOf finds the process of a thread (proc_pid_status(5), Tgid).
-func processOf(thread uint32) int {
+func (g *Gate) processOf(thread uint32) int {
+	if pid, known := g.processes[thread]; known {
+		return pid
+	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", thread))
 	if err != nil {
 		return int(thread)
@@ -44,6 +50,7 @@ func processOf(thread uint32) int {
 	if err != nil {
 		return int(thread)
 	}
+	g.processes[thread] = pid
 	return pid
 }
 
