@@ -61,8 +61,8 @@
 //
 // On version 2 this package is the only writer of limits: containerd/cgroups
 // writes them and reads the counters, except for the few files that it can't
-// (see [Group.Apply] and [Group.Counters]). libcontainer puts the process in,
-// writes the device rules, and removes the group. Controllers that were passed
+// (see [Group.Apply] and [Group.Counters]). libcontainer puts the process in
+// and writes the device rules; this package removes the group. Controllers that were passed
 // on in the root's cgroup.subtree_control stay passed on: others may use them by
 // then, and it makes no group and limits nobody.
 package cgroups

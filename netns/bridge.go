@@ -110,7 +110,8 @@ func (f firewall) refuseForeign(n Network) error {
 		return nil
 	}
 	if err := checkLinkName(name); err != nil {
-		return err // Somebody has edited network.json.
+		// Somebody has edited network.json.
+		return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: 125, Err: err}
 	}
 	if ours, err := f.owns(name, n); err != nil || ours {
 		return err

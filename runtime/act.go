@@ -71,13 +71,26 @@ func (m *monitor) killWith(s unix.Signal, final bool) error {
 // whoever asked finds the container ended. Other signals may mean something else.
 func (m *monitor) killOnRequest(s unix.Signal) error {
 	const patience = 10 // Seconds.
-	if err := m.kill(s); err != nil {
+	rests := m.rests()
+	err := m.kill(s)
+	if rests && m.stops() && errors.Is(err, errNotRunning) {
+		m.awaitEnd() // There was nobody to kill, and there will not be.
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	if s == unix.SIGKILL && m.endsWithin(patience) {
 		m.awaitEnd()
 	}
 	return nil
+}
+
+// rests says whether the container is between two runs.
+func (m *monitor) rests() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.phase == resting
 }
 
 // current returns the state of the present run.
@@ -183,6 +196,8 @@ func (m *monitor) pause() error {
 	if err := m.needRunning(); err != nil {
 		return err
 	}
+	m.freezing.Lock()
+	defer m.freezing.Unlock()
 	run := m.current()
 	if run.Paused {
 		return &steps.Fault{
@@ -205,6 +220,8 @@ func (m *monitor) unpause() error {
 	if err := m.needRunning(); err != nil {
 		return err
 	}
+	m.freezing.Lock()
+	defer m.freezing.Unlock()
 	run := m.current()
 	if !run.Paused {
 		return notPaused(m.container)

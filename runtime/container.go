@@ -85,7 +85,15 @@ type Exit struct {
 	Error      string
 	StartedAt  time.Time
 	FinishedAt time.Time
-	Cgroup     *cgroups.Counters `json:",omitempty"`
+	// Failed is when the last start failed, if it did: the times before are those of the
+	// run before.
+	Failed time.Time         `json:",omitzero"`
+	Cgroup *cgroups.Counters `json:",omitempty"`
+}
+
+// follows says whether this is the end of what was started at a time, or of a later start.
+func (e *Exit) follows(start time.Time) bool {
+	return e != nil && (!e.StartedAt.Before(start) || !e.Failed.Before(start))
 }
 
 // Container is one container as its state files and the kernel show it.

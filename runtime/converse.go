@@ -45,12 +45,14 @@ var ErrDetached = errors.New("read escape sequence")
 // there is no more to say.
 func (m *monitorConn) converse(c *Container, r request, s Streams) (int, error) {
 	if s.Terminal != nil {
-		size, restore, err := enterTerminal(s.Terminal)
+		r.Size = knownSize(s.Terminal)
+	}
+	if s.Terminal != nil && s.In != nil { // Without input, keys are for the host's terminal to heed.
+		restore, err := enterTerminal(s.Terminal)
 		if err != nil {
 			return 0, err
 		}
 		defer restore()
-		r.Size = size
 	}
 	if err := m.out.sendJSON(frameRequest, r); err != nil {
 		return 0, explainLostMonitor(c, err)
@@ -92,9 +94,9 @@ func (m *monitorConn) handle(kind frameType, payload []byte, s Streams) (done bo
 	case frameDone:
 		return true, 0, nil
 	case frameFault:
-		var fault steps.Fault
+		var fault faultMessage
 		if err = json.Unmarshal(payload, &fault); err == nil {
-			err = &fault
+			err = fault.restored()
 		}
 		return true, 0, err
 	case frameExit:
@@ -146,18 +148,18 @@ func (m *monitorConn) pumpInput(s Streams) {
 
 // forwardSignals passes on what Docker passes on: everything but the signals
 // that speak of this process itself (its children, its pipes, its window, and
-// SIGURG, which Go's scheduler uses). With a terminal, keys are keys, and only its
-// size is passed on.
+// SIGURG, which Go's scheduler uses). Where keys are passed on they make no signals
+// here, and of a terminal only the size is passed on.
 func (m *monitorConn) forwardSignals(s Streams) (stop func()) {
 	caught := make(chan os.Signal, 64)
 	switch {
-	case s.Terminal != nil:
+	case s.Terminal != nil && (s.In != nil || s.KeepSignals):
 		signal.Notify(caught, unix.SIGWINCH)
 	case s.KeepSignals || s.Detach:
 		return func() {}
 	default:
 		signal.Notify(caught)
-		signal.Reset(unix.SIGCHLD, unix.SIGPIPE, unix.SIGWINCH, unix.SIGURG)
+		signal.Reset(unix.SIGCHLD, unix.SIGPIPE, unix.SIGURG)
 	}
 	go func() {
 		for got := range caught {

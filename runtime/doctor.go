@@ -91,7 +91,7 @@ func kernelFeatures() []kernelFeature {
 		{5, 3, "pidfd_open", false},
 		{5, 6, "time namespaces and openat2", false},
 		{5, 14, "cgroup.kill", true},
-		{5, 19, "id-mapped layers for user namespaces", false},
+		{5, 19, "id-mapped layers for user namespaces, which minidock does not make yet", true},
 	}
 }
 
@@ -313,7 +313,7 @@ func (f doctorFacts) checkSubIDs(file string) DoctorCheck {
 	if len(found) > 0 {
 		detail = fmt.Sprintf("no range of %d: no user namespaces for containers", leastSubIDs)
 	}
-	return doctorMissing(file, detail, "usermod "+option+" 100000-165535 "+f.user)
+	return doctorWarning(file, detail+", which minidock does not make yet", "usermod "+option+" 100000-165535 "+f.user)
 }
 
 func (f doctorFacts) checkSeccomp() DoctorCheck {

@@ -47,9 +47,9 @@ func TestEachLackIsToldOnItsOwnLineWithAFix(t *testing.T) {
 		verdict DoctorVerdict
 		fix     string
 	}{
-		{"old kernel", func(f *doctorFacts) { f.release = "5.10.0-30-amd64" }, "kernel", DoctorMissing, "5.19 or later"},
+		{"old kernel", func(f *doctorFacts) { f.release = "5.10.0-30-amd64" }, "kernel", DoctorWarning, "5.19 or later"},
 		{"very old kernel", func(f *doctorFacts) { f.release = "4.19.0" }, "kernel", DoctorMissing, "5.19 or later"},
-		{"a kernel without cgroup.kill lacks more", func(f *doctorFacts) { f.release = "5.13" }, "kernel", DoctorMissing, "5.19"},
+		{"a kernel without cgroup.kill lacks more", func(f *doctorFacts) { f.release = "5.13" }, "kernel", DoctorWarning, "5.19"},
 		{"a kernel that has no number", func(f *doctorFacts) { f.release = "next" }, "kernel", DoctorWarning, "uname -r"},
 		{"not root", func(f *doctorFacts) { f.euid = 1000 }, "privileges", DoctorMissing, "sudo minidock"},
 		{"root without mounts", func(f *doctorFacts) { f.capabilities &^= 1 << unix.CAP_SYS_ADMIN }, "privileges", DoctorMissing, "--privileged"},
@@ -75,8 +75,8 @@ func TestEachLackIsToldOnItsOwnLineWithAFix(t *testing.T) {
 		{"Debian's switch", func(f *doctorFacts) { f.sysctls["kernel.unprivileged_userns_clone"] = "0" }, "userns unprivileged", DoctorWarning, "sysctl -w kernel.unprivileged_userns_clone=1"},
 		{"Debian's switch for a user", func(f *doctorFacts) { f.sysctls["kernel.unprivileged_userns_clone"], f.euid = "0", 7 }, "userns unprivileged", DoctorMissing, "=1"},
 		{"Ubuntu's switch", func(f *doctorFacts) { f.sysctls["kernel.apparmor_restrict_unprivileged_userns"] = "1" }, "userns apparmor", DoctorWarning, "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"},
-		{"no subuid", func(f *doctorFacts) { f.subIDs["/etc/subuid"] = nil }, "/etc/subuid", DoctorMissing, "usermod --add-subuids 100000-165535 root"},
-		{"small subgid", func(f *doctorFacts) { f.subIDs["/etc/subgid"][0].count = 1000 }, "/etc/subgid", DoctorMissing, "usermod --add-subgids"},
+		{"no subuid", func(f *doctorFacts) { f.subIDs["/etc/subuid"] = nil }, "/etc/subuid", DoctorWarning, "usermod --add-subuids 100000-165535 root"},
+		{"small subgid", func(f *doctorFacts) { f.subIDs["/etc/subgid"][0].count = 1000 }, "/etc/subgid", DoctorWarning, "usermod --add-subgids"},
 		{"no seccomp", func(f *doctorFacts) { f.seccomp = unix.EINVAL }, "seccomp", DoctorMissing, "CONFIG_SECCOMP_FILTER"},
 		{"no nftables", func(f *doctorFacts) { f.nftables = unix.EPROTONOSUPPORT }, "nftables", DoctorMissing, "modprobe nf_tables"},
 		{"a firewall that drops", func(f *doctorFacts) {

@@ -159,7 +159,12 @@ func (m *monitor) startExec(e *entry, c *caller) error {
 	if e.options.Detach {
 		pass = func(frameType, []byte) {}
 	}
-	return e.stdio.handOver(nil, pass)
+	err = e.stdio.handOver(nil, pass)
+	if err != nil { // Nobody else would wait for it.
+		_ = e.process.Signal(unix.SIGKILL)
+		_, _ = e.process.Wait()
+	}
+	return err
 }
 
 func firstOfErrors(a, b error) error {

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/minidock/minidock/netns"
+
+	"github.com/minidock/minidock/steps"
 )
 
 // The protocol between a command and a container's monitor, over one Unix
@@ -52,6 +54,21 @@ const (
 // maxFrame bounds a payload; streams are cut into pieces far below it, and the
 // longest told step is an overlay mount of one page of options.
 const maxFrame = 1 << 20
+
+// faultMessage is an error as it goes from a monitor to a command: of its causes, the
+// one by which commands go on in another way goes along.
+type faultMessage struct {
+	steps.Fault
+	NotRunning bool `json:"notRunning,omitempty"`
+}
+
+// restored is the error that it was.
+func (f *faultMessage) restored() error {
+	if f.NotRunning {
+		f.Err = errNotRunning
+	}
+	return &f.Fault
+}
 
 // operation is what a command asks of a monitor.
 type operation string

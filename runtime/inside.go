@@ -119,8 +119,16 @@ func namespaceFlags(t configs.NamespaceType) (flag, option string) {
 	return "", ""
 }
 
+// ownedBy is what a namespace gives who is in it (namespaces(7)).
+func ownedBy(t configs.NamespaceType) string {
+	return map[configs.NamespaceType]string{
+		configs.NEWNS: "mounts", configs.NEWUTS: "host name", configs.NEWIPC: "IPC objects", configs.NEWPID: "process numbers",
+		configs.NEWNET: "network", configs.NEWCGROUP: "cgroup root", configs.NEWTIME: "clocks",
+	}[t]
+}
+
 func (t *inside) namespaces() {
-	var flags, options []string
+	var flags, options, own []string
 	fork := "clone(CLONE_PARENT|SIGCHLD)"
 	calls := []string{fork}
 	for _, ns := range t.config.Namespaces {
@@ -130,11 +138,11 @@ func (t *inside) namespaces() {
 			calls = nil
 			continue
 		}
-		flags, options = append(flags, flag), append(options, option)
+		flags, options, own = append(flags, flag), append(options, option), append(own, ownedBy(ns.Type))
 	}
 	t.add(steps.Step{
 		Kind: "namespace", Target: strings.Join(flags, "|"),
-		Why:   "Cut a new process off from the host: its own mounts, host name, IPC, processes, network, cgroup root and clocks. Its first child becomes PID 1 in there.",
+		Why:   "Cut a new process off from the host: it gets its own " + strings.Join(own, ", ") + ". Its first child becomes PID 1 in there.",
 		Call:  append(calls, "unshare("+strings.Join(flags, "|")+")", fork),
 		Shell: []string{"unshare " + strings.Join(options, " ") + " sh"},
 		See:   "lsns", Man: "namespaces(7), unshare(2), pid_namespaces(7)",
@@ -252,7 +260,7 @@ func (t *inside) mount(m *configs.Mount) {
 		t.mountCgroup(m, at)
 		return
 	}
-	t.mountAt(m.Destination, at, mountCall{m.Source, at.path, m.Device, m.Flags, at.data(m)}, whyMounted(m.Destination))
+	t.mountAt(m.Destination, at, mountCall{m.Source, at.path, m.Device, m.Flags, at.data(m)}, whyMounted(m))
 	for _, flags := range m.PropagationFlags {
 		t.propagation(m.Destination, at.path, flags, "Keep mounts under it from spreading in or out.")
 	}
@@ -274,7 +282,7 @@ func (t *inside) mountAt(destination string, at place, m mountCall, why string) 
 // mount for each controller on v1.
 func (t *inside) mountCgroup(m *configs.Mount, at place) {
 	if len(t.host.Legacy()) == 0 {
-		t.mountAt(m.Destination, at, mountCall{m.Source, at.path, "cgroup2", m.Flags, m.Data}, whyMounted(m.Destination))
+		t.mountAt(m.Destination, at, mountCall{m.Source, at.path, "cgroup2", m.Flags, m.Data}, whyMounted(m))
 		return
 	}
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
@@ -328,8 +336,9 @@ func (t *inside) controllerLinks(dir string, trees []string) {
 }
 
 // whyMounted explains each of the file systems that every container gets.
-func whyMounted(destination string) string {
-	switch destination {
+func whyMounted(m *configs.Mount) string {
+	writable := m.Flags&unix.MS_RDONLY == 0
+	switch destination := m.Destination; destination {
 	case "/proc":
 		return "Mount a process file system of the new PID namespace: the container sees its own processes only."
 	case "/dev":
@@ -337,8 +346,14 @@ func whyMounted(destination string) string {
 	case "/dev/pts":
 		return "Give it pseudo-terminals of its own, so that it can't reach the host's."
 	case "/sys":
-		return "Show the kernel's view of the new network namespace, read-only."
+		if writable {
+			return "Show the kernel's view of its devices and of the network namespace; a privileged container may change them."
+		}
+		return "Show the kernel's view of its devices and of the network namespace, read-only."
 	case "/sys/fs/cgroup":
+		if writable {
+			return "Show the container its own cgroup, which a privileged container may change."
+		}
 		return "Show the container its own cgroup, read-only: it can see its limits and not lift them."
 	case "/dev/mqueue":
 		return "Give it POSIX message queues of its own IPC namespace."
@@ -347,7 +362,7 @@ func whyMounted(destination string) string {
 	case initPath:
 		return "Lend the container a tiny init, which reaps zombies and passes signals on."
 	}
-	return "Put the container's own " + destination + " over the image's."
+	return "Put the container's own " + m.Destination + " over the image's."
 }
 
 func (t *inside) deviceNodes() {
@@ -503,9 +518,13 @@ func (t *inside) names() {
 	for _, key := range sortedKeys(t.config.Sysctl) {
 		path := "/proc/sys/" + strings.ReplaceAll(key, ".", "/")
 		value := t.config.Sysctl[key]
+		why := "Set a kernel parameter of the new namespaces, as Docker does: any port and ping without privileges, since the network is the container's own."
+		if key == "kernel.domainname" {
+			why = "Name the NIS domain of the host that the container believes to be, as --domainname asks."
+		}
 		t.add(steps.Step{
 			Kind: "sysctl", Target: key,
-			Why:   "Set a kernel parameter of the new namespaces, as Docker does: any port and ping without privileges, since the network is the container's own.",
+			Why:   why,
 			Call:  []string{fmt.Sprintf("write(%q, %q)", path, value)},
 			Shell: []string{fmt.Sprintf("sysctl -w %s=%s", key, steps.ShellQuote(value))},
 			See:   "cat " + path, Man: "sysctl(8), kernel Documentation/networking/ip-sysctl.rst",

@@ -20,16 +20,29 @@ func Start(l Layout, ref string, s Streams) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	switch c.Status() {
-	case "paused":
-		return 0, &steps.Fault{Msg: "cannot start a paused container, try unpause instead", Hint: "minidock unpause " + c.Config.Name}
-	case "running", "restarting":
-		if s.Detach {
-			return 0, nil
+	var monitor *monitorConn
+	for end := time.Now().Add(lockPatience); ; {
+		switch c.Status() {
+		case "paused":
+			return 0, &steps.Fault{Msg: "cannot start a paused container, try unpause instead", Hint: "minidock unpause " + c.Config.Name}
+		case "running", "restarting":
+			if s.Detach {
+				return 0, nil
+			}
+			return Attach(l, ref, s)
 		}
-		return Attach(l, ref, s)
+		monitor, err = c.begin(s.Tell)
+		if !errors.Is(err, errBusy) || time.Now().After(end) {
+			break
+		}
+		c, err = loadSettled(l, c.Config.ID) // Somebody else may be starting it.
+		if errors.Is(err, fs.ErrNotExist) {
+			err = noContainer(ref)
+		}
+		if err != nil {
+			return 0, err
+		}
 	}
-	monitor, err := c.begin(s.Tell)
 	if err != nil {
 		return 0, explainDiskFull(err)
 	}
@@ -39,7 +52,7 @@ func Start(l Layout, ref string, s Streams) (int, error) {
 
 // begin forks a monitor for a container that is there already.
 func (c *Container) begin(tell func(steps.Record)) (*monitorConn, error) {
-	d, err := c.lockStopped(tell, lockPatience)
+	d, err := c.lockStopped(tell, lockStep)
 	if err != nil {
 		return nil, err
 	}
@@ -167,8 +180,8 @@ func (c *Container) act(r request, tell func(steps.Record)) error {
 // container that does not run is no error.
 func Stop(l Layout, ref string, signal unix.Signal, timeout *int, tell func(steps.Record)) error {
 	c, err := Find(l, ref)
-	if err != nil || !c.Started() {
-		return err
+	if err != nil || c.settled() {
+		return err // While its end is being recorded, there is somebody to wait for.
 	}
 	err = c.act(request{Op: opStop, Signal: int(signal), Timeout: timeout}, tell)
 	if errors.Is(err, errNotRunning) {
@@ -214,19 +227,27 @@ func onRunning(l Layout, ref string, r request, tell func(steps.Record)) error {
 	return c.act(r, tell)
 }
 
-// Restart stops a container, if it runs, and starts it.
+// Restart stops a container, if it runs, and starts it. One that goes when it stops is
+// refused.
 func Restart(l Layout, ref string, signal unix.Signal, timeout *int, tell func(steps.Record)) error {
+	c, err := Find(l, ref)
+	if err != nil {
+		return err
+	}
+	if c.Started() && c.Config.AutoRemove {
+		return &steps.Fault{
+			Msg:  "Cannot restart container " + ref + ": it was made with --rm, and is removed when it stops",
+			Hint: "Make it without --rm.",
+		}
+	}
 	if err := Stop(l, ref, signal, timeout, tell); err != nil {
 		return err
 	}
 	if _, err := Start(l, ref, Streams{Detach: true, Tell: tell}); err != nil {
 		return err
 	}
-	c, err := Find(l, ref)
-	if err == nil {
-		c.emit("restart", nil)
-	}
-	return err
+	c.emit("restart", nil)
+	return nil
 }
 
 // Wait waits until a container does not run, and returns its exit status.

@@ -110,7 +110,7 @@ func (c *Container) settled() bool { return c.Live == nil && !c.cut() }
 // cut says whether the last start has no end: the machine went down, or the
 // monitor and its state were lost.
 func (c *Container) cut() bool {
-	return c.Last != nil && (c.Exit == nil || c.Exit.StartedAt.Before(c.Last.StartedAt))
+	return c.Last != nil && !c.Exit.follows(c.Last.StartedAt)
 }
 
 // unknownStatus is Docker's exit code where nobody saw the end.
@@ -140,7 +140,7 @@ func settle(c *Container) (*Container, error) {
 // recorded says whether the monitor got as far as to write the end down.
 func (c *Container) recorded() bool {
 	if c.Live != nil && !c.Live.Restarting {
-		return c.Exit != nil && !c.Exit.StartedAt.Before(c.Live.StartedAt)
+		return c.Exit.follows(c.Live.StartedAt)
 	}
 	return !c.cut()
 }

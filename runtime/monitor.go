@@ -53,6 +53,9 @@ type monitor struct {
 	// entering is held for reading while a process joins the container.
 	entering sync.RWMutex
 
+	// freezing is held by who pauses the container, or lets it go on.
+	freezing sync.Mutex
+
 	// changing is held by whoever rewrites the configuration, and while a run begins or
 	// ends: what is made of the configuration then is all of one version.
 	changing sync.Mutex
@@ -317,7 +320,11 @@ func (m *monitor) count(exit *Exit) {
 
 // neverRan is the record of a container that could not be started.
 func (m *monitor) neverRan(cause error) Exit {
-	return Exit{ExitCode: steps.CodeOf(cause, 125), Error: cause.Error()}
+	exit := Exit{ExitCode: steps.CodeOf(cause, 125), Error: cause.Error(), Failed: time.Now().UTC()}
+	if before := m.container.Exit; before != nil {
+		exit.StartedAt, exit.FinishedAt = before.StartedAt, before.FinishedAt
+	}
+	return exit
 }
 
 // record keeps how the container ended, unless it is about to be removed.
@@ -422,9 +429,12 @@ func (c *Container) saveLast(last LastRun) error {
 	return writeJSON(filepath.Join(c.dir(), lastFile), last, false)
 }
 
-func faultOf(err error) *steps.Fault {
+func faultOf(err error) faultMessage {
 	err = explainDiskFull(err)
-	return &steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: steps.CodeOf(err, 0)}
+	return faultMessage{
+		Fault:      steps.Fault{Msg: err.Error(), Hint: steps.HintOf(err), Code: steps.CodeOf(err, 0)},
+		NotRunning: errors.Is(err, errNotRunning),
+	}
 }
 
 // readRequest reads the frame with which every conversation begins.

@@ -30,7 +30,7 @@ func Prune(l Layout, wanted func(*Container) bool) (removed []string, reclaimed 
 			err = Remove(l, c.Config.ID, false, nil)
 		}
 		switch {
-		case errors.Is(err, ErrNoContainer): // Somebody else was faster.
+		case errors.Is(err, ErrNoContainer), errors.Is(err, errStarted): // Somebody else was faster.
 		case err != nil:
 			errs = append(errs, err)
 		default:

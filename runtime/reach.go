@@ -3,6 +3,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"path/filepath"
 	"time"
@@ -73,6 +74,9 @@ func (c *Container) standIn(held *lock) (*monitorConn, error) {
 
 func newStandIn(c *Container, held *lock) (*monitor, error) {
 	now, err := load(c.layout, c.Config.ID)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = noContainer(c.Config.Name)
+	}
 	if err != nil {
 		return nil, err
 	}

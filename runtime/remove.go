@@ -3,6 +3,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -19,22 +20,41 @@ func Remove(l Layout, ref string, force bool, tell func(steps.Record)) error {
 	if err != nil {
 		return err
 	}
-	// Once: what runs now may have ended at the next look.
-	if status := c.Status(); isStarted(status) && !force {
-		return &steps.Fault{
-			Msg:  fmt.Sprintf("cannot remove container %q: container is %s: %s", "/"+c.Config.Name, status, beforeRemoving(status)),
-			Hint: "Use `minidock rm -f " + c.Config.Name + "`.",
-		}
+	if err := c.mayRemove(force); err != nil {
+		return err
 	}
 	held, err := c.takeOver(force, tell)
-	if errors.Is(err, errBusy) {
+	switch {
+	case errors.Is(err, errBusy):
 		return busy(c)
-	}
-	if err != nil {
+	case errors.Is(err, errStarted):
+		return err
+	case err != nil:
 		return fmt.Errorf("remove container %s: %w", c.Config.Name, err)
 	}
 	defer held.release()
+	if _, err := load(l, c.Config.ID); errors.Is(err, fs.ErrNotExist) {
+		if force && c.Config.AutoRemove {
+			return nil // It has gone by itself when it was killed.
+		}
+		return noContainer(ref)
+	}
 	return errors.Join(c.tellLock(held, tell), withLedger(c, tell, remove), cgroups.RemoveUnused(l.Instance))
+}
+
+// errStarted is part of the error about a container that has to be stopped before.
+var errStarted = errors.New("container is started")
+
+// mayRemove refuses what runs, but for those who use force.
+func (c *Container) mayRemove(force bool) error {
+	status := c.Status()
+	if force || !isStarted(status) {
+		return nil
+	}
+	return &steps.Fault{
+		Msg:  fmt.Sprintf("cannot remove container %q: container is %s: %s", "/"+c.Config.Name, status, beforeRemoving(status)),
+		Hint: "Use `minidock rm -f " + c.Config.Name + "`.", Err: errStarted,
+	}
 }
 
 func isStarted(status string) bool {
@@ -55,10 +75,19 @@ func beforeRemoving(status string) string {
 func (c *Container) takeOver(force bool, tell func(steps.Record)) (*lock, error) {
 	end := time.Now().Add(lockPatience)
 	for {
-		if now, err := load(c.layout, c.Config.ID); err == nil && now.Started() && force {
-			if err := now.killForGood(tell); err != nil {
-				return nil, err
-			}
+		now, err := load(c.layout, c.Config.ID)
+		if err == nil {
+			err = now.mayRemove(force) // Somebody may have started it meanwhile.
+		}
+		if errors.Is(err, errStarted) {
+			return nil, err
+		}
+		if err == nil && now.Started() {
+			err = now.killForGood(tell)
+		}
+		// It may end, or vanish, while we look.
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNoContainer) && !errors.Is(err, errNotRunning) {
+			return nil, err
 		}
 		held, err := takeLock(c.layout, c.Config.ID, lockStep)
 		if !errors.Is(err, errBusy) || time.Now().After(end) {

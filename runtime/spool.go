@@ -59,9 +59,12 @@ func (s *spool) keep(p []byte) (err error) {
 			return err
 		}
 	}
-	n, err := s.file.WriteAt(p, s.size)
-	s.size += int64(n)
-	return err
+	if _, err = s.file.WriteAt(p, s.size); err != nil {
+		s.broken = err // Half a frame would make nonsense of what follows it.
+		return err
+	}
+	s.size += int64(len(p))
+	return nil
 }
 
 // unnamedFile never has a name where the file system knows of such files

@@ -92,6 +92,7 @@ func openPipes(interactive, tty bool) (*stdio, error) {
 	for i := range 2 {
 		reader, writer, err := os.Pipe()
 		if err != nil {
+			s.close()
 			return nil, fmt.Errorf("make output pipe: %w", err)
 		}
 		s.theirs[i+1], s.readers = writer, append(s.readers, reader)

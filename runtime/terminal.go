@@ -14,20 +14,25 @@ import (
 
 // enterTerminal puts a terminal into raw mode: every key goes to the container's
 // own terminal, which echoes, edits lines, and makes signals of keys (termios(3)).
-func enterTerminal(f *os.File) (*windowSize, func(), error) {
+func enterTerminal(f *os.File) (restore func(), err error) {
 	fd := int(f.Fd())
 	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read terminal settings: %w", err)
+		return nil, fmt.Errorf("read terminal settings: %w", err)
 	}
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, raw(*before)); err != nil {
-		return nil, nil, fmt.Errorf("set terminal to raw mode: %w", err)
+		return nil, fmt.Errorf("set terminal to raw mode: %w", err)
 	}
+	return func() { _ = unix.IoctlSetTermios(fd, unix.TCSETS, before) }, nil
+}
+
+// knownSize is a terminal's size; nil where it is unknown, as it is of some.
+func knownSize(f *os.File) *windowSize {
 	size, err := terminalSize(f)
 	if err != nil || size.Height == 0 {
-		size = nil // Of unknown size, as some are.
+		return nil
 	}
-	return size, func() { _ = unix.IoctlSetTermios(fd, unix.TCSETS, before) }, nil
+	return size
 }
 
 // raw is what cfmakeraw(3) makes of settings, but that output stays processed:

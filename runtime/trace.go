@@ -256,6 +256,7 @@ func (t *tracer) resolve() (known bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	t.see("dig @" + server.Addr().String() + " " + t.target.Name)
 	if len(answer.Addresses) == 0 {
 		t.noName(fmt.Sprintf("%s: %s", t.target.Name, answer.Words()), note)
 		return false, nil
@@ -266,7 +267,6 @@ func (t *tracer) resolve() (known bool, err error) {
 		words += "; the first of them is tried"
 	}
 	t.say("name", fmt.Sprintf("%s is %s", t.target.Name, words), note+", in "+round(answer.Took))
-	t.see("dig @" + server.Addr().String() + " " + t.target.Name)
 	return true, nil
 }
 

@@ -42,7 +42,7 @@ func attachContainer(c *cli.Context) error {
 	if err != nil {
 		return atMostOne(err)
 	}
-	streams.KeepSignals = !c.Bool("sig-proxy")
+	streams.KeepSignals = !c.Bool("sig-proxy") || one.Config.Tty
 	code, err := runtime.Attach(layout, c.Args().First(), streams)
 	return outcome(code, err, 1)
 }

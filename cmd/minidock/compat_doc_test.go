@@ -130,7 +130,7 @@ func longFlags(verb string) []string {
 // or its own, what it lacks "not yet".
 func TestDockerCompatTablesTellOfEveryFlag(t *testing.T) {
 	tables := flagTables(t)
-	for _, verb := range []string{"run", "exec", "logs", "ps", "stats", "network create", "network connect", "network disconnect", "network ls"} {
+	for _, verb := range []string{"run", "exec", "logs", "ps", "stats", "network create", "network connect", "network disconnect", "network ls", "network inspect", "network rm", "network prune"} {
 		rows, have := tables[verb], longFlags(verb)
 		if len(rows) == 0 {
 			t.Errorf("no table of docker %s", verb)

@@ -211,7 +211,7 @@ func (q *question) values(f cli.Flag) []suggestion {
 	case "log-driver":
 		return plainWords("json-file", "none")
 	case "log-opt":
-		return plainWords("max-size=", "max-file=")
+		return plainWords("max-size=", "max-file=", "labels=", "env=")
 	case "type":
 		return plainWords("container", "image", "network")
 	case "network":

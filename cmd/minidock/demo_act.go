@@ -221,6 +221,6 @@ func thereAlready(what, name, remove string) error {
 func missingBaseImage(err error) error {
 	return &steps.Fault{
 		Msg:  err.Error(),
-		Hint: "Make it from this machine's busybox: `make demo` does, or scripts/base-image.", Err: err,
+		Hint: "Make it from this machine's busybox: `make demo` does, or sudo scripts/base-image.", Err: err,
 	}
 }

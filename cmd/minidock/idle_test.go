@@ -31,7 +31,13 @@ func TestAnIdleMonitorSleepsAndIsSmall(t *testing.T) {
 		monitors = append(monitors, monitorOf(name))
 	}
 	w.eventually(func() bool { return most(wakeUps(t, monitors, time.Second)) == 0 }, "the monitors have come to rest")
+	// Something may happen once, such as a collection of garbage; not again and again.
 	woken := wakeUps(t, monitors, idleTime)
+	for range 2 {
+		if most(woken) > mostWakeUps {
+			woken = wakeUps(t, monitors, idleTime)
+		}
+	}
 	var sizes []int
 	for i, pid := range monitors {
 		size := number(t, filepath.Join("/proc", strconv.Itoa(pid), "smaps_rollup"), "Pss") << 10

@@ -13,7 +13,7 @@ import (
 	"github.com/minidock/minidock/steps"
 )
 
-// explainFlag is every acting verb's: the story of what it does.
+// explainFlag is of the verbs that change a container or network: the story of what they do.
 func explainFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "explain", Usage: "Tell every act on the kernel while doing it"}
 }
@@ -95,6 +95,7 @@ func startContainers(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	streams.KeepSignals = one.Config.Tty
 	code, err := runtime.Start(layout, c.Args().First(), streams)
 	return outcome(code, atMostOne(unlessDetached(err)), 1)
 }

@@ -181,7 +181,7 @@ func manStatus() []string {
 	for _, s := range [][2]string{
 		{"0", "All went well."},
 		{"1", "Something did not; what, and what to do, is said on standard error."},
-		{"125", "minidock itself could not do what run, create or exec was to do, or did not understand a flag."},
+		{"125", "minidock itself could not do what run or create was to do, or did not understand a flag."},
 		{"126", "The program in the container was found, but can't be run."},
 		{"127", "The program was not found in the container."},
 		{"other", "What the program ended with; 128 and the number of the signal where one ended it."},

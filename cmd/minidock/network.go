@@ -25,13 +25,13 @@ func createNetworkCommand() *cli.Command {
 	return &cli.Command{
 		Name: "create", Usage: "Create a network", ArgsUsage: "NETWORK",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "attachable", Usage: "Enable manual container attachment (here every network has it)", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "attachable", Usage: "Enable manual container attachment (refused: every network has it already)", DisableDefaultText: true},
 			&cli.StringFlag{Name: "driver", Aliases: []string{"d"}, Usage: "Driver to manage the Network", Value: "bridge"},
 			explainFlag(),
 			list("gateway", "", "IPv4 Gateway for the master subnet"),
 			&cli.BoolFlag{Name: "internal", Usage: "Restrict external access to the network", DisableDefaultText: true},
 			list("ip-range", "", "Allocate container ip from a sub-range"),
-			&cli.BoolFlag{Name: "ipv6", Usage: "Enable IPv6 address assignment (not there yet)", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "ipv6", Usage: "Enable IPv6 address assignment (refused: there is no IPv6 yet)", DisableDefaultText: true},
 			list("label", "", "Set metadata on a network"),
 			list("opt", "o", "Set driver specific options"),
 			list("subnet", "", "Subnet in CIDR format that represents a network segment"),

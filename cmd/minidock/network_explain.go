@@ -120,6 +120,9 @@ func insideOf(namespace string, commands ...string) []string {
 }
 
 func byHand(commands []string) []line {
+	if len(commands) == 0 {
+		return nil
+	}
 	lines := []line{nil, text(strong, "See the same by hand")}
 	for _, command := range commands {
 		lines = append(lines, text(busy, "  %s", command))

@@ -62,6 +62,8 @@ func gated(t *testing.T, script string, before func(Act)) (dir string, acts []Ac
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	g, err := Start(cmd, func(a Act) bool {
+		target := a.Target() // Afterwards there is nobody to ask.
+		a.target = func() string { return target }
 		acts = append(acts, a)
 		if before != nil {
 			before(a)

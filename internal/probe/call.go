@@ -16,22 +16,30 @@ import (
 // after which TCP tries again (RFC 6298, 2.1), so that one lost packet is no failure.
 const answerWithin = 3 * time.Second
 
-// call asks what serve answers, and writes the answer.
+// call asks what serve answers, and writes the answer. Where none is to come, there is
+// no use in waiting for as long as it may take.
 func call(args []string) error {
-	if len(args) != 1 {
-		return usage("call takes HOST:PORT[/udp]")
+	if len(args) < 1 || len(args) > 2 {
+		return usage("call takes HOST:PORT[/udp], and how long it waits")
+	}
+	within := answerWithin
+	if len(args) == 2 {
+		var err error
+		if within, err = time.ParseDuration(args[1]); err != nil {
+			return usage("call waits for a duration: " + err.Error())
+		}
 	}
 	at, datagrams := strings.CutSuffix(args[0], "/udp")
 	proto := "tcp"
 	if datagrams {
 		proto = "udp"
 	}
-	conn, err := net.DialTimeout(proto, at, answerWithin)
+	conn, err := net.DialTimeout(proto, at, within)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(answerWithin)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
 		return err
 	}
 	if datagrams {

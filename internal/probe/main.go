@@ -54,7 +54,7 @@ func verbs() []verb {
 		{"cpuburn", "cpuburn [SECONDS] [--threads N]: keep processors busy and report the time used", cpuburn},
 		{"forkbomb", "forkbomb [N]: fork until refused, at most N times (200)", forkbomb},
 		{"serve", "serve [[ADDRESS:]PORT[/udp]]: answer HTTP, or send datagrams back, on every address or one (8080)", serve},
-		{"call", "call HOST:PORT[/udp]: call what serve answers, and write the answer", call},
+		{"call", "call HOST:PORT[/udp] [WITHIN]: call what serve answers, and write the answer; give up after WITHIN (3s)", call},
 		{"lookup", "lookup NAME|ADDRESS…: write what each stands for", lookup},
 		{"report", "report: write what this process sees, as JSON", report},
 		// What the others start themselves as.
