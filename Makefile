@@ -33,7 +33,9 @@ man: setup ## build build/minidock.1, the manual page
 SHARE = $(DESTDIR)$(PREFIX)/share
 COMPLETIONS = cmd/minidock/completions/minidock
 .PHONY: install
-install: build man ## install minidock, its manual page and completions below PREFIX (/usr/local)
+# It builds nothing: root would do so with another cache, and leave files in the checkout that are not its owner's.
+install: ## install what `make build man` has made, and completions, below PREFIX (/usr/local)
+	@test -x bin/minidock -a -f build/minidock.1 || { echo 'install: first: make build man' >&2; exit 1; }
 	install -D -m 755 bin/minidock '$(DESTDIR)$(PREFIX)/bin/minidock'
 	install -D -m 644 build/minidock.1 '$(SHARE)/man/man1/minidock.1'
 	install -D -m 644 $(COMPLETIONS).bash '$(SHARE)/bash-completion/completions/minidock'
