@@ -71,10 +71,10 @@ func (m *monitor) killWith(s unix.Signal, final bool) error {
 // whoever asked finds the container ended. Other signals may mean something else.
 func (m *monitor) killOnRequest(s unix.Signal) error {
 	const patience = 10 // Seconds.
-	rests := m.rests()
+	again := m.mayRunAgain()
 	err := m.kill(s)
-	if rests && m.stops() && errors.Is(err, errNotRunning) {
-		m.awaitEnd() // There was nobody to kill, and there will not be.
+	if again && m.stops() && errors.Is(err, errNotRunning) {
+		m.awaitEnd() // Between two runs there is nobody to kill, and now there will not be.
 		return nil
 	}
 	if err != nil {
@@ -86,11 +86,11 @@ func (m *monitor) killOnRequest(s unix.Signal) error {
 	return nil
 }
 
-// rests says whether the container is between two runs.
-func (m *monitor) rests() bool {
+// mayRunAgain says whether the restart policy may start the container once more.
+func (m *monitor) mayRunAgain() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.phase == resting
+	return m.phase != over && !m.stopping && m.restarts.policy.wants(1, m.restarts.count)
 }
 
 // current returns the state of the present run.
