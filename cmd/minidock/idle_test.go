@@ -22,6 +22,7 @@ const (
 
 func TestAnIdleMonitorSleepsAndIsSmall(t *testing.T) {
 	require.Needs(t, require.Root, require.Namespaces, require.Overlay)
+	require.Layers(t, "nothing in it depends on cgroup v2", "native")
 	w := newWorld(t)
 	w.importProbe()
 	var monitors []int
