@@ -107,8 +107,12 @@ func cleanOrphan(c *Container, dry bool) ([]Leftover, error) {
 		return nil, err
 	}
 	defer ledger.Close()
+	return cleanStray(c, ledger, dry)
+}
+
+func cleanStray(c *Container, ledger *steps.Ledger, dry bool) ([]Leftover, error) {
 	found := leftovers(c.Config.ID, c.stray(ledger))
-	if dry {
+	if dry || len(found) == 0 {
 		return found, nil
 	}
 	return found, c.releaseStray(ledger)
@@ -122,22 +126,17 @@ func cleanDead(c *Container, dry bool) ([]Leftover, error) {
 	}
 	defer ledger.Close()
 	gone := c.Config.Name == ""
-	lifetimes := []steps.Lifetime{steps.Boot}
+	lifetimes, stray := []steps.Lifetime{steps.Boot}, []Leftover(nil)
 	if gone || c.Live != nil && c.Config.AutoRemove {
 		lifetimes = append(lifetimes, steps.Kept)
+	} else if stray, err = cleanStray(c, ledger, dry); err != nil {
+		return stray, err
 	}
 	pending := leftovers(c.Config.ID, ledger.Pending(Undos(), lifetimes...))
-	found := pending
-	if stays := len(lifetimes) == 1; stays {
-		found = append(leftovers(c.Config.ID, c.stray(ledger)), pending...)
-	}
-	if dry {
-		return found, nil
-	}
-	if err := c.releaseStray(ledger); err != nil {
-		return found, err
-	}
+	found := append(stray, pending...)
 	switch {
+	case dry:
+		return found, nil
 	case gone:
 		return found, errors.Join(remove(c, ledger), os.RemoveAll(c.dir()))
 	case c.Live != nil:

@@ -36,11 +36,8 @@ func Start(l Layout, ref string, s Streams) (int, error) {
 			break
 		}
 		c, err = loadSettled(l, c.Config.ID) // Somebody else may be starting it.
-		if errors.Is(err, fs.ErrNotExist) {
-			err = noContainer(ref)
-		}
 		if err != nil {
-			return 0, err
+			return 0, orNoContainer(err, ref)
 		}
 	}
 	if err != nil {
@@ -77,9 +74,9 @@ func (c *Container) lockStopped(tell func(steps.Record), patience time.Duration)
 	}
 	now, err := load(c.layout, c.Config.ID)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		err = noContainer(c.Config.Name)
-	case err == nil && now.Live != nil:
+	case err != nil:
+		err = orNoContainer(err, c.Config.Name)
+	case now.Live != nil:
 		err = &steps.Fault{Msg: "container " + now.Config.Name + " was started by another command", Hint: "See `minidock ps`.", Err: errBusy}
 	}
 	var ledger *steps.Ledger
@@ -106,6 +103,14 @@ func (d *draft) lead() (*monitorConn, error) {
 		return nil, err
 	}
 	return launch(d)
+}
+
+// orNoContainer says of state that is not there that there is no such container.
+func orNoContainer(err error, ref string) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return noContainer(ref)
+	}
+	return err
 }
 
 func noContainer(ref string) error {
@@ -292,11 +297,8 @@ func (c *Container) change(r request, tell func(steps.Record), itself func(*draf
 	end := time.Now().Add(lockPatience)
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		now, err := load(c.layout, c.Config.ID)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = noContainer(c.Config.Name)
-		}
 		if err != nil {
-			return err
+			return orNoContainer(err, c.Config.Name)
 		}
 		if now.Started() {
 			err = now.act(r, tell)

@@ -345,8 +345,7 @@ func (m *monitor) end(again bool) error {
 	_ = m.leaveNetwork() // Sockets that are gone at the latest with this process.
 	m.container.tellDisconnected()
 	if !again {
-		m.retired = true
-		return retire(m.container, m.ledger)
+		return m.retire()
 	}
 	if err := rewind(m.container, m.ledger); err != nil {
 		return err
@@ -357,6 +356,12 @@ func (m *monitor) end(again bool) error {
 	}
 	m.ledger = ledger
 	return nil
+}
+
+// retire takes the last run back; the caller holds changing.
+func (m *monitor) retire() error {
+	m.retired = true
+	return retire(m.container, m.ledger)
 }
 
 // showRestarting comes before anyone hears that the run has ended.
@@ -382,8 +387,7 @@ func (m *monitor) rest() bool {
 	}
 	m.turn(ending)
 	m.changing.Lock()
-	m.retired = true
-	_ = retire(m.container, m.ledger)
+	_ = m.retire()
 	m.changing.Unlock()
 	m.callers.end(m.tellEnd) // Not before: whoever hears of the end may look at once.
 	return false

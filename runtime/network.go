@@ -3,7 +3,6 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -319,11 +318,8 @@ func (m *monitor) announce(endpoints ...netns.Endpoint) error {
 // namespaceOf finds the network namespace of a running container.
 func namespaceOf(l Layout, id string) (string, error) {
 	other, err := load(l, id)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = noContainer(id)
-	}
 	if err != nil {
-		return "", notMade(err)
+		return "", notMade(orNoContainer(err, id))
 	}
 	if !other.Running() {
 		return "", &steps.Fault{

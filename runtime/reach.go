@@ -3,7 +3,6 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"path/filepath"
 	"time"
@@ -74,11 +73,8 @@ func (c *Container) standIn(held *lock) (*monitorConn, error) {
 
 func newStandIn(c *Container, held *lock) (*monitor, error) {
 	now, err := load(c.layout, c.Config.ID)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = noContainer(c.Config.Name)
-	}
 	if err != nil {
-		return nil, err
+		return nil, orNoContainer(err, c.Config.Name)
 	}
 	if !now.Running() {
 		return nil, notRunning(now)

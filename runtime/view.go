@@ -111,12 +111,9 @@ func (v *view) prepare(held *lock) error {
 	if err == nil && c.Live != nil && !c.Running() {
 		c, err = settle(c)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = &steps.Fault{Msg: "No such container: " + v.container.Config.Name, Hint: "List them with `minidock ps -a`.", Err: ErrNoContainer}
-	}
 	if err != nil || c.Running() {
 		held.release()
-		return err
+		return orNoContainer(err, v.container.Config.Name)
 	}
 	v.container, v.held = c, held
 	if v.ledger, err = steps.Open(c.layout.Ledger(c.Config.ID), v.tell); err != nil {

@@ -148,10 +148,13 @@ func askFor(ctx context.Context, at netip.AddrPort, p plan, first int, interval 
 	start := time.Now()
 	due := start.Add(interval * time.Duration(first) / time.Duration(p.askers))
 	for i := first * p.names / p.askers; time.Since(start) < p.time && ctx.Err() == nil; i++ {
-		time.Sleep(time.Until(due))
-		late := max(0, time.Since(due))
-		if len(times) == 0 || times[len(times)-1] < interval {
-			late = 0 // It is the clock that woke us up late.
+		var late time.Duration
+		if interval > 0 {
+			time.Sleep(time.Until(due))
+			if n := len(times); n > 0 && times[n-1] >= interval { // Else it is the clock that woke us up late.
+				late = max(0, time.Since(due))
+			}
+			due = due.Add(interval)
 		}
 		took, err := a.send(packets[i%p.names], addressOf(i%p.names))
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -160,11 +163,7 @@ func askFor(ctx context.Context, at netip.AddrPort, p plan, first int, interval 
 		if err != nil {
 			return nil, err
 		}
-		if interval > 0 {
-			took += late
-			due = due.Add(interval)
-		}
-		times = append(times, took)
+		times = append(times, took+late)
 	}
 	return times, nil
 }
