@@ -73,6 +73,17 @@ type follower struct {
 	contexts map[string]bool
 	networks *strace.Networks
 	acts     []act
+	// returning are the descriptors of calls that had begun and not returned yet:
+	// until then their numbers may be other files'.
+	returning []returned
+}
+
+// returned is a file that a process has had under a number since a line of the log.
+type returned struct {
+	line    int
+	process *traced
+	number  string
+	file    file
 }
 
 type birth struct {
@@ -132,6 +143,7 @@ func (f *follower) commandOf(p *traced) int {
 }
 
 func (f *follower) act(c strace.Call) act {
+	f.returnedBy(c.Line)
 	p := f.process(c.Thread)
 	if c.Name == "execve" && c.Errno == "" && p.role != asProgram {
 		switch becomes := roleAfter(p.role, c.Args); {
@@ -144,12 +156,8 @@ func (f *follower) act(c strace.Call) act {
 			p.role = becomes
 		}
 	}
-	// What is closed has its number from before, and another thread may have been given
-	// the same meanwhile, by a call that began earlier.
 	for _, arg := range c.Args {
-		if c.Name != "close" {
-			p.see(strace.Descriptor(arg))
-		}
+		p.see(strace.Descriptor(arg))
 	}
 	a := act{role: p.role, process: p, line: c.Line, command: f.commandOf(p), failed: c.Errno, network: f.networks.Of(c.Thread)}
 	a.name, a.args = canonical(c.Name, p.reopens(c), p.path)
@@ -192,7 +200,17 @@ func (p *traced) see(number, shown string) {
 	}
 }
 
-// opened notes the descriptor that a call returned.
+// returnedBy gives processes the files that calls had returned before a line.
+func (f *follower) returnedBy(line int) {
+	f.returning = slices.DeleteFunc(f.returning, func(r returned) bool {
+		if r.line < line {
+			r.process.files[r.number] = r.file
+		}
+		return r.line < line
+	})
+}
+
+// opened notes the descriptor that a call returns.
 func (f *follower) opened(p *traced, c strace.Call) {
 	if c.Path == "" {
 		return
@@ -213,7 +231,7 @@ func (f *follower) opened(p *traced, c strace.Call) {
 			opened = again
 		}
 	}
-	p.files[c.Result] = opened
+	f.returning = append(f.returning, returned{c.End, p, c.Result, opened})
 }
 
 // reopened: a number in a directory of descriptors leads to another file.

@@ -246,6 +246,37 @@ func TestCommandsOfAShellAreToldApart(t *testing.T) {
 	}
 }
 
+// A number is another file's until the call that returns it has ended, and again when
+// it has been closed.
+func TestNumbersMeanTheFileOfTheirMoment(t *testing.T) {
+	calls, err := strace.Parse(`1 execve("/bin/sh", ["sh"], 0x1 /* 0 vars */) = 0
+1 clone3({flags=CLONE_VM|CLONE_THREAD, exit_signal=0} => {parent_tid=[2]}, 88) = 2
+1 clone3({flags=CLONE_VM|CLONE_THREAD, exit_signal=0} => {parent_tid=[3]}, 88) = 3
+1 openat(AT_FDCWD, "/second", O_PATH <unfinished ...>
+2 write(9</first>, "1", 1) = 1
+2 mount("/proc/self/fd/9", "/a", NULL, MS_BIND, NULL) = 0
+2 close(9</first>) = 0
+1 <... openat resumed>) = 9</second>
+3 openat(AT_FDCWD, "/third", O_PATH <unfinished ...>
+1 mount("/proc/self/fd/9", "/b", NULL, MS_BIND, NULL) = 0
+1 close(9</second>) = 0
+3 <... openat resumed>) = 9</third>
+3 mount("/proc/self/fd/9", "/c", NULL, MS_BIND, NULL) = 0
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, a := range follow(calls) {
+		if a.name == "mount" {
+			got = append(got, a.args[0]+" "+a.args[1])
+		}
+	}
+	if want := []string{`"/first" "/a"`, `"/second" "/b"`, `"/third" "/c"`}; !slices.Equal(got, want) {
+		t.Errorf("%q\nwant %q", got, want)
+	}
+}
+
 func TestInsideStepIsNotDoneByAnother(t *testing.T) {
 	story := cannedStory()
 	story[4].Inside = true

@@ -11,6 +11,9 @@ import (
 type Call struct {
 	// Line is where in the log it began, from 1: calls are compared by it.
 	Line int
+	// End is the line at which it returned: that of its beginning, unless something
+	// came in between.
+	End int
 	// Thread is the one that made it.
 	Thread int
 	Name   string
@@ -60,6 +63,7 @@ func Parse(text string) ([]Call, error) {
 			pending[pid] = begun{at, strings.TrimRight(head, " ")}
 			continue
 		}
+		calls[at].End = line
 		if err := calls[at].parse(rest); err != nil {
 			return nil, fmt.Errorf("line %d: %w", line, err)
 		}
