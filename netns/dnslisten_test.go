@@ -213,7 +213,7 @@ func TestShellLeadsPort53ToTheSamePlace(t *testing.T) {
 		t.Errorf("(-shell +netlink):\n%s", diff)
 	}
 	rules := list(file)
-	for _, want := range []string{"udp dport 53 counter udp dport set ", "tcp dport 53 counter tcp dport set ", "udp sport set 53 ", "tcp sport set 53 ", resolverComment} {
+	for _, want := range []string{"udp dport 53 counter udp dport set ", "tcp dport 53 counter tcp dport set ", "ip daddr != 127.0.0.11 accept", `hook ingress device "lo"`, "udp sport set 53 ", "tcp sport set 53 ", resolverComment} {
 		if !strings.Contains(rules, want) {
 			t.Errorf("%q is not in %s", want, rules)
 		}

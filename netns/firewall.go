@@ -105,7 +105,7 @@ func (f firewall) need(ledger *steps.Ledger) (made bool, err error) {
 		Kind: KindTable, Target: f.instance,
 		Why:   "Make the one firewall table of all networks, in one transaction: its rules stay as they are; which networks and ports there are is in its sets and maps. Other tables are left alone.",
 		Call:  []string{transactionCall(messages...)},
-		Shell: []string{"nft " + steps.ShellQuote(tableText(f.instance))},
+		Shell: []string{"nft " + steps.ShellQuote(tableText("ip", f.instance, sets(), chains(), rules()))},
 		Undo:  "nft delete table ip " + f.instance,
 		See:   "nft list table ip " + f.instance, Man: nftManual,
 	}, f.create)

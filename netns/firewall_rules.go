@@ -87,29 +87,34 @@ type chain struct {
 	kind       nftables.ChainType
 	number     *nftables.ChainHook
 	priority   *nftables.ChainPriority
+	// device is the link at whose packets a chain of the family netdev looks.
+	device string
 }
 
 func chains() []chain {
 	return []chain{
-		{"martians", "prerouting", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw},
-		{"prerouting", "prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest},
-		{"output", "output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest},
-		{"forward", "forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter},
-		{"postrouting", "postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource},
+		{"martians", "prerouting", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw, ""},
+		{"prerouting", "prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest, ""},
+		{"output", "output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest, ""},
+		{"forward", "forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter, ""},
+		{"postrouting", "postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, ""},
 	}
 }
 
 func (c chain) text() string {
-	return fmt.Sprintf("type %s hook %s priority %d; policy accept;", c.kind, c.hook, *c.priority)
+	hook := c.hook
+	if c.device != "" {
+		hook += " device " + c.device
+	}
+	return fmt.Sprintf("type %s hook %s priority %d; policy accept;", c.kind, hook, *c.priority)
 }
 
 func (c chain) in(table *nftables.Table) *nftables.Chain {
 	accept := nftables.ChainPolicyAccept
-	return &nftables.Chain{Table: table, Name: c.name, Type: c.kind, Hooknum: c.number, Priority: c.priority, Policy: &accept}
+	return &nftables.Chain{Table: table, Name: c.name, Type: c.kind, Hooknum: c.number, Priority: c.priority, Policy: &accept, Device: c.device}
 }
 
-// rule is one rule of a chain: what it is about, how many packets it was, and
-// what becomes of them.
+// rule is one rule of a chain: what it is about, and what becomes of it.
 type rule struct {
 	chain   string
 	matches []phrase
@@ -146,7 +151,7 @@ func (r rule) text() string {
 	for _, m := range r.matches {
 		words = append(words, m.text)
 	}
-	return strings.Join(words, " ") + " counter " + r.verdict.text + fmt.Sprintf(" comment %q", r.comment)
+	return strings.Join(words, " ") + " " + r.verdict.text + fmt.Sprintf(" comment %q", r.comment)
 }
 
 func (r rule) in(table *nftables.Table) *nftables.Rule {
@@ -154,7 +159,6 @@ func (r rule) in(table *nftables.Table) *nftables.Rule {
 	for _, m := range r.matches {
 		expressions = append(expressions, m.expressions...)
 	}
-	expressions = append(expressions, &expr.Counter{})
 	return &nftables.Rule{
 		Table: table, Chain: &nftables.Chain{Name: r.chain},
 		Exprs:    append(expressions, r.verdict.expressions...),
@@ -273,13 +277,19 @@ func tracked(text string, key expr.CtKey, bits uint32) phrase {
 	}}
 }
 
-func accept() phrase {
-	return phrase{"accept", []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}}
+// counted counts the packets of which a verdict is.
+func counted(verdict phrase) phrase {
+	return phrase{"counter " + verdict.text, append([]expr.Any{&expr.Counter{}}, verdict.expressions...)}
 }
 
-func drop() phrase { return phrase{"drop", []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}} }
+// pass accepts without counting, which costs a packet more than the rest of a rule.
+func pass() phrase { return phrase{"accept", []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}} }
 
-func masquerade() phrase { return phrase{"masquerade", []expr.Any{&expr.Masq{}}} }
+func accept() phrase { return counted(pass()) }
+
+func drop() phrase { return counted(phrase{"drop", []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}}) }
+
+func masquerade() phrase { return counted(phrase{"masquerade", []expr.Any{&expr.Masq{}}}) }
 
 // dnat looks a port up in a map and leads the connection to what it says; where
 // the map has no such port, the next rule is asked.
@@ -294,24 +304,24 @@ func dnat(name string) phrase {
 	}
 	find := lookup(name)
 	find.DestRegister, find.IsDestRegSet = register, true
-	return phrase{"dnat ip to " + words + " map @" + name, append(expressions,
+	return counted(phrase{"dnat ip to " + words + " map @" + name, append(expressions,
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: protocol},
 		&expr.Payload{DestRegister: port, Base: expr.PayloadBaseTransportHeader, Offset: portOffset, Len: portLength},
 		find,
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: register, RegProtoMin: registerSecond},
-	)}
+	)})
 }
 
-// tableText is the whole table as nft reads it.
-func tableText(instance string) string {
+// tableText is a whole table as nft reads it.
+func tableText(family, name string, sets []set, chains []chain, rules []rule) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "table ip %s {\n", instance)
-	for _, s := range sets() {
+	fmt.Fprintf(&b, "table %s %s {\n", family, name)
+	for _, s := range sets {
 		fmt.Fprintf(&b, "  %s\n", s.text())
 	}
-	for _, c := range chains() {
+	for _, c := range chains {
 		fmt.Fprintf(&b, "  chain %s {\n    %s\n", c.name, c.text())
-		for _, r := range rules() {
+		for _, r := range rules {
 			if r.chain == c.name {
 				fmt.Fprintf(&b, "    %s\n", r.text())
 			}

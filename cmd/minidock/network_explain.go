@@ -100,7 +100,7 @@ func seeNetwork(l runtime.Layout, p netns.Picture) []string {
 	}
 	for _, cable := range p.Cables {
 		if cable.Inside != nil {
-			all = append(all, insideOf(cable.Inside.Namespace, "ip address", "nft list table ip minidock")...)
+			all = append(all, insideOf(cable.Inside.Namespace, "ip address", "nft list ruleset")...)
 			break // It is the same for all.
 		}
 	}

@@ -71,8 +71,11 @@ func netfilterName(number uint16) (name string, named uint16) {
 
 // familyName is of linux/netfilter.h.
 func familyName(number byte) string {
-	if number == 2 {
+	switch number {
+	case 2:
 		return "ip"
+	case 5:
+		return "netdev"
 	}
 	return strconv.Itoa(int(number))
 }
