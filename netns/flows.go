@@ -53,6 +53,31 @@ func flowsOf(p Publication, led bool) (flows, error) {
 	return f, nil
 }
 
+// these matches some flows that were listed.
+type these []netlink.IPTuple
+
+// MatchConntrackFlow implements [netlink.CustomConntrackFilter].
+func (t these) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	return slices.ContainsFunc(t, func(one netlink.IPTuple) bool {
+		return one.Protocol == flow.Forward.Protocol && one.SrcPort == flow.Forward.SrcPort && one.DstPort == flow.Forward.DstPort &&
+			one.SrcIP.Equal(flow.Forward.SrcIP) && one.DstIP.Equal(flow.Forward.DstIP)
+	})
+}
+
+// listed are the tracked flows that match.
+func (f flows) listed() (found these, err error) {
+	known, err := netlink.ConntrackTableList(netlink.ConntrackTable, netlink.FAMILY_V4)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list tracked flows: %w", err)
+	}
+	for _, flow := range known {
+		if f.MatchConntrackFlow(flow) {
+			found = append(found, flow.Forward)
+		}
+	}
+	return found, nil
+}
+
 // forgetStrayFlows is the step that has the kernel forget flows to a port that was
 // just published, as far as there are any.
 func forgetStrayFlows(ledger *steps.Ledger, p Publication) error {
@@ -63,24 +88,24 @@ func forgetStrayFlows(ledger *steps.Ledger, p Publication) error {
 	if err != nil {
 		return err
 	}
-	known, err := netlink.ConntrackTableList(netlink.ConntrackTable, netlink.FAMILY_V4)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return fmt.Errorf("list tracked flows: %w", err)
+	found, err := stray.listed()
+	if err != nil || len(found) == 0 {
+		return err
 	}
-	if !slices.ContainsFunc(known, stray.MatchConntrackFlow) {
-		return nil
-	}
-	return ledger.Do(steps.Step{
+	step := steps.Step{
 		Kind: KindFlows, Target: fmt.Sprintf("%d/udp", p.Host),
-		Why:   "Have the kernel forget the packets that came to this port before: whoever goes on sending would be led where the first one went.",
-		Call:  []string{"sendto(netlink, IPCTNL_MSG_CT_DELETE)"},
-		Shell: []string{fmt.Sprintf("conntrack -D -p udp --orig-port-dst %d || true", p.Host)},
-		See:   "cat /proc/net/nf_conntrack", Man: "conntrack(8), kernel Documentation/networking/nf_conntrack-sysctl.rst",
-	}, func() error { return forgetFlows(stray) })
+		Why: "Have the kernel forget the packets that came to this port before: whoever goes on sending would be led where the first one went.",
+		See: "cat /proc/net/nf_conntrack", Man: "conntrack(8), kernel Documentation/networking/nf_conntrack-sysctl.rst",
+	}
+	for _, one := range found {
+		step.Call = append(step.Call, "sendto(netlink, IPCTNL_MSG_CT_DELETE)")
+		step.Shell = append(step.Shell, fmt.Sprintf("conntrack -D -p udp --orig-src %s --orig-dst %s --orig-port-src %d --orig-port-dst %d", one.SrcIP, one.DstIP, one.SrcPort, one.DstPort))
+	}
+	return ledger.Do(step, func() error { return forgetFlows(found) })
 }
 
 // forgetFlows leaves be what can't be listed whole: new flows come all the time.
-func forgetFlows(which flows) error {
+func forgetFlows(which netlink.CustomConntrackFilter) error {
 	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, which)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("forget tracked flows: %w", err)

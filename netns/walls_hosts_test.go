@@ -2,6 +2,7 @@ package netns
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -245,5 +246,15 @@ func TestLongFlowsFollowThePort(t *testing.T) {
 		if got := call(silence); got != "" {
 			t.Errorf("taken back, and still answered by %s", got)
 		}
+	}
+	// What is told names the flow, and no other to the same port.
+	want := "conntrack -D -p udp --orig-src 203.0.113.9 --orig-dst " + hostAddress + " --orig-port-src 5000 --orig-port-dst 8080"
+	for _, r := range w.ledger.Records() {
+		if r.Kind == KindFlows && !slices.Equal(r.Shell, []string{want}) {
+			t.Errorf("told %q\nwant %q", r.Shell, want)
+		}
+	}
+	if !slices.ContainsFunc(w.ledger.Records(), func(r steps.Record) bool { return r.Kind == KindFlows }) {
+		t.Error("nothing was told of flows, so this test has shown nothing")
 	}
 }
