@@ -135,6 +135,12 @@ func (c *Container) Running() bool {
 		(!waiting(c.Live.Pid) || alive(c.Live.Monitor, c.Live.MonitorStart))
 }
 
+// ending says whether the program has ended, and its monitor has yet to write down how:
+// until then the container counts as running, as in Docker, for whoever looks.
+func (c *Container) ending() bool {
+	return c.Live != nil && !c.Live.Restarting && !c.Running() && !c.recorded()
+}
+
 // load reads a container's state. A missing config.json means that there is no
 // such container: create writes it last, remove deletes it first.
 func load(l Layout, id string) (*Container, error) {

@@ -120,7 +120,7 @@ func (c *Container) Status() string {
 	switch {
 	case c.Running() && c.Live.Paused:
 		return "paused"
-	case c.Running():
+	case c.Running(), c.ending():
 		return "running"
 	case c.Live != nil && c.Live.Restarting:
 		return "restarting"

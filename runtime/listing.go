@@ -31,7 +31,7 @@ func ListRunning(l Layout) ([]*Container, error) {
 		}
 	}
 	started, err := loadAll(l, ids)
-	return slices.DeleteFunc(started, func(c *Container) bool { return !c.Started() }), err
+	return slices.DeleteFunc(started, func(c *Container) bool { return !c.Started() && !c.ending() }), err
 }
 
 // Started says whether the container runs, is paused, or waits for its restart:

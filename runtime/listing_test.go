@@ -86,6 +86,8 @@ func TestRunningContainersAreFoundWithoutTheOthers(t *testing.T) {
 	d.container("a1", 4*time.Second, &up, nil, nil)
 	d.container("a2", 3*time.Second, &paused, &Exit{ExitCode: 1}, nil)
 	d.hold(d.container("a3", 2*time.Second, &Live{Restarting: true}, &Exit{ExitCode: 1, StartedAt: time.Now()}, nil))
+	// It has ended, and its monitor is about to write that down.
+	d.hold(d.container("a0", time.Second/2, &Live{Pid: 1 << 30, PidStart: 1, StartedAt: time.Now()}, nil, nil))
 	d.container("a4", time.Second, nil, &Exit{StartedAt: time.Now()}, nil)
 	// Being made: a directory that nobody has started anything in.
 	if err := os.MkdirAll(d.RunContainer("a5"), 0o700); err != nil {
@@ -99,11 +101,11 @@ func TestRunningContainersAreFoundWithoutTheOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := ListRunning(d.Layout)
-	if diff := cmp.Diff([]string{"a3", "a2", "a1"}, listedNames(got)); err != nil || diff != "" {
+	if diff := cmp.Diff([]string{"a0", "a3", "a2", "a1"}, listedNames(got)); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
 	got, err = List(d.Layout)
-	if diff := cmp.Diff([]string{"a4", "a3", "a2", "a1"}, listedNames(got)); diff != "" {
+	if diff := cmp.Diff([]string{"a0", "a4", "a3", "a2", "a1"}, listedNames(got)); diff != "" {
 		t.Error(diff)
 	}
 	if err == nil || !strings.Contains(err.Error(), broken.Config.ID+"/config.json: line 1: ") {
@@ -125,6 +127,8 @@ func TestStatesAreShownAsDockerShowsThem(t *testing.T) {
 	up, paused := alike(t), alike(t)
 	paused.Paused = true
 	ended := Exit{ExitCode: 3, OOMKilled: true, StartedAt: time.Unix(100, 0).UTC(), FinishedAt: time.Unix(200, 0).UTC()}
+	gone := Live{Pid: 1 << 30, PidStart: 1, StartedAt: time.Unix(300, 0).UTC()}
+	recorded := Exit{StartedAt: gone.StartedAt, FinishedAt: time.Unix(400, 0).UTC()}
 	for name, c := range map[string]struct {
 		live *Live
 		exit *Exit
@@ -139,6 +143,9 @@ func TestStatesAreShownAsDockerShowsThem(t *testing.T) {
 			Status: "restarting", Running: true, Restarting: true, ExitCode: 3, OOMKilled: true, StartedAt: Timestamp{ended.StartedAt}, FinishedAt: Timestamp{ended.FinishedAt},
 		}},
 		"b6": {nil, &ended, StateInspection{Status: "exited", ExitCode: 3, OOMKilled: true, StartedAt: Timestamp{ended.StartedAt}, FinishedAt: Timestamp{ended.FinishedAt}}},
+		// Nobody has the number of its process any more; the end before is not this one's.
+		"b8": {&gone, &ended, StateInspection{Status: "running", Running: true, Pid: gone.Pid, StartedAt: Timestamp{gone.StartedAt}, FinishedAt: Timestamp{ended.FinishedAt}}},
+		"b9": {&gone, &recorded, StateInspection{Status: "exited", StartedAt: Timestamp{gone.StartedAt}, FinishedAt: Timestamp{recorded.FinishedAt}}},
 		"b7": {nil, &Exit{ExitCode: 127, Error: "no such file"}, StateInspection{Status: "created", ExitCode: 127, Error: "no such file"}},
 	} {
 		made := d.container(name, 0, c.live, c.exit, nil)

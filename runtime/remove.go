@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,18 +46,14 @@ var errStarted = errors.New("container is started")
 
 // mayRemove refuses what runs, but for those who use force.
 func (c *Container) mayRemove(force bool) error {
-	status := c.Status()
-	if force || !isStarted(status) {
+	if force || !c.Started() {
 		return nil
 	}
+	status := c.Status()
 	return &steps.Fault{
 		Msg:  fmt.Sprintf("cannot remove container %q: container is %s: %s", "/"+c.Config.Name, status, beforeRemoving(status)),
 		Hint: "Use `minidock rm -f " + c.Config.Name + "`.", Err: errStarted,
 	}
-}
-
-func isStarted(status string) bool {
-	return slices.Contains([]string{"running", "paused", "restarting"}, status)
 }
 
 // beforeRemoving is Docker's advice for each state.
