@@ -26,13 +26,17 @@ type Answer struct {
 	Took    time.Duration
 }
 
+// NoQuestion is an [Answer]'s code for a name that DNS has no question for: a part of it
+// is empty or longer than 63 bytes, or the whole longer than 255 (RFC 1035, 2.3.4).
+const NoQuestion = "no name that DNS can ask for"
+
 // Ask asks a name server for a name's IPv4 addresses, over UDP and from inside a
 // network namespace ("" is that of the calling process). That nobody answers is an
 // Answer, too.
 func Ask(namespace string, server netip.AddrPort, name string, timeout time.Duration) (a Answer, err error) {
-	question, err := dnsmessage.NewName(strings.TrimSuffix(name, ".") + ".")
+	question, err := questionFor(name)
 	if err != nil {
-		return a, fmt.Errorf("ask for %q: %w", name, err)
+		return Answer{Code: NoQuestion}, nil
 	}
 	err = within(namespace, func() error {
 		start := time.Now()
@@ -43,24 +47,35 @@ func Ask(namespace string, server netip.AddrPort, name string, timeout time.Dura
 	return a, err
 }
 
-func (a *Answer) ask(server netip.AddrPort, name dnsmessage.Name, timeout time.Duration) error {
+// question is what is sent, and the number that its answer has.
+type question struct {
+	id     uint16
+	packet []byte
+}
+
+func questionFor(name string) (q question, err error) {
+	asked, err := dnsmessage.NewName(strings.TrimSuffix(name, ".") + ".")
+	if err != nil {
+		return q, err
+	}
+	q.id = uint16(rand.Uint32())
+	sent := dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: q.id, RecursionDesired: true},
+		Questions: []dnsmessage.Question{{Name: asked, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}},
+	}
+	q.packet, err = sent.Pack()
+	return q, err
+}
+
+func (a *Answer) ask(server netip.AddrPort, q question, timeout time.Duration) error {
 	dialer := net.Dialer{Timeout: timeout}
 	conn, err := dialer.Dial("udp4", server.String())
 	if err != nil {
 		return a.without(err)
 	}
 	defer conn.Close()
-	id := uint16(rand.Uint32())
-	sent := dnsmessage.Message{
-		Header:    dnsmessage.Header{ID: id, RecursionDesired: true},
-		Questions: []dnsmessage.Question{{Name: name, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}},
-	}
-	packet, err := sent.Pack()
-	if err == nil {
-		err = conn.SetDeadline(time.Now().Add(timeout))
-	}
-	if err == nil {
-		_, err = conn.Write(packet)
+	if err = conn.SetDeadline(time.Now().Add(timeout)); err == nil {
+		_, err = conn.Write(q.packet)
 	}
 	if err != nil {
 		return a.without(err)
@@ -72,7 +87,7 @@ func (a *Answer) ask(server netip.AddrPort, name dnsmessage.Name, timeout time.D
 			return a.without(err)
 		}
 		var reply dnsmessage.Message
-		if reply.Unpack(buffer[:n]) == nil && reply.ID == id && reply.Response {
+		if reply.Unpack(buffer[:n]) == nil && reply.ID == q.id && reply.Response {
 			a.read(reply)
 			return nil
 		}

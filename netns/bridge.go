@@ -116,7 +116,7 @@ func (f firewall) refuseForeign(n Network) error {
 	if ours, err := f.owns(name, n); err != nil || ours {
 		return err
 	}
-	return &steps.Fault{Msg: fmt.Sprintf("bridge name %s is already in use by a link that minidock did not make", name), Hint: "Choose another with --opt " + BridgeNameOption + "=…, or leave it out.", Code: 125}
+	return &steps.Fault{Msg: fmt.Sprintf("bridge name %s is already in use by a link that minidock did not make", name), Hint: "Choose another with --opt " + BridgeNameOption + "=…, or leave it out."}
 }
 
 // owns says whether a name is free or ours: it is in the table, or, where somebody

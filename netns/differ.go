@@ -94,6 +94,9 @@ func (p Picture) miscabled(c Cable) (all []string) {
 func (p Picture) unheard(c Cable, asker Resident) (all []string) {
 	for _, name := range slices.Sorted(maps.Keys(c.Inside.Heard)) {
 		answer := c.Inside.Heard[name]
+		if answer.Code == NoQuestion {
+			continue // The picture says so.
+		}
 		if !answer.Replied {
 			return append(all, fmt.Sprintf("%s: its resolver does not answer (%s): it went with the container's monitor", asker.Name, answer.Words()))
 		}

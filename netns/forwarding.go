@@ -27,9 +27,13 @@ const (
 	noteRedirects  = "redirects_were_refused"
 )
 
+// Forwards says whether the host passes on what is not for itself, in the namespace of
+// the calling process.
+func Forwards() bool { return sysctl(forwarding) == "1" }
+
 // needForwarding turns the host into a router where it is none.
 func (f firewall) needForwarding(ledger *steps.Ledger) error {
-	if sysctl(forwarding) == "1" {
+	if Forwards() {
 		return nil
 	}
 	notes := []string{noteForwarding}

@@ -1,8 +1,10 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -37,14 +39,38 @@ func (s *Store) Obstacles() ([]Obstacle, error) {
 	for _, c := range all {
 		known[familyOf(c.Table)+" "+c.Table.Name+" "+c.Name] = true
 	}
+	bridges, patterns, unread := s.bridges()
 	var found []Obstacle
 	for _, c := range all {
-		if seesForwarded(c) && (*c.Policy == nftables.ChainPolicyDrop || endsInDrop(conn, c)) {
-			found = append(found, obstacleOf(c, known))
+		if seesForwarded(c) && (*c.Policy == nftables.ChainPolicyDrop || endsInDrop(conn, c)) && !letsAllThrough(conn, c, bridges) {
+			found = append(found, patterns.obstacleOf(c, known))
 		}
 	}
-	legacy, err := legacyObstacles()
-	return append(found, legacy...), err
+	legacy, err := patterns.legacyObstacles()
+	return append(found, legacy...), errors.Join(unread, err)
+}
+
+// bridgePatterns are the names of all bridges, as nft has them: * stands for any
+// further characters.
+type bridgePatterns []string
+
+// bridges lists the names of the networks' bridges, and what matches these and those
+// of networks to come.
+func (s *Store) bridges() (names []string, patterns bridgePatterns, err error) {
+	patterns = bridgePatterns{"minidock0", "md-*"}
+	all, err := s.List()
+	for _, n := range all {
+		if n.Subnet.IsValid() {
+			names = append(names, BridgeName(s.place.Instance, n))
+		}
+		if own := n.Options[BridgeNameOption]; own != "" {
+			patterns = append(patterns, own)
+		}
+	}
+	if len(names) == 0 {
+		names = []string{"minidock0", "md-"}
+	}
+	return names, patterns, err
 }
 
 func seesForwarded(c *nftables.Chain) bool {
@@ -83,40 +109,37 @@ func familyOf(t *nftables.Table) string {
 }
 
 // obstacleOf knows the chains that Docker, ufw and firewalld make, and how each is told.
-func obstacleOf(c *nftables.Chain, known map[string]bool) Obstacle {
+func (p bridgePatterns) obstacleOf(c *nftables.Chain, known map[string]bool) Obstacle {
 	chain := familyOf(c.Table) + " " + c.Table.Name + " " + c.Name
 	switch {
 	case chain == "ip filter FORWARD":
-		return iptablesObstacle(chain, "iptables", func(other string) bool { return known["ip filter "+other] })
+		return p.iptablesObstacle(chain, "iptables", func(other string) bool { return known["ip filter "+other] })
 	case c.Table.Name == "firewalld":
-		fix := forBridges("firewall-cmd --permanent --zone=trusted --add-interface=%s")
+		fix := p.each("+", "firewall-cmd --permanent --zone=trusted --add-interface=%s")
 		return Obstacle{Chain: chain, Owner: "firewalld", Fix: append(fix, "firewall-cmd --reload")}
 	}
-	return Obstacle{Chain: chain, Fix: []string{
-		fmt.Sprintf(`nft 'insert rule %s iifname { "minidock0", "md-*" } accept'`, chain),
-		fmt.Sprintf(`nft 'insert rule %s oifname { "minidock0", "md-*" } accept'`, chain),
-	}}
+	return Obstacle{Chain: chain, Fix: p.each("*", "nft 'insert rule "+chain+` iifname "%s" accept'`, "nft 'insert rule "+chain+` oifname "%s" accept'`)}
 }
 
 // iptablesObstacle is about the chain FORWARD of iptables, or of the older one of the
 // other command; has tells which chains are beside it.
-func iptablesObstacle(chain, command string, has func(chain string) bool) Obstacle {
+func (p bridgePatterns) iptablesObstacle(chain, command string, has func(chain string) bool) Obstacle {
 	switch {
 	case has("ufw-before-forward"):
-		return Obstacle{chain, "ufw", forBridges("ufw route allow in on %s", "ufw route allow out on %s")}
+		return Obstacle{chain, "ufw", p.each("+", "ufw route allow in on %s", "ufw route allow out on %s")}
 	case has("DOCKER-USER"):
-		return Obstacle{chain, "Docker", forBridges(command+" -I DOCKER-USER -i %s -j ACCEPT", command+" -I DOCKER-USER -o %s -j ACCEPT")}
+		return Obstacle{chain, "Docker", p.each("+", command+" -I DOCKER-USER -i %s -j ACCEPT", command+" -I DOCKER-USER -o %s -j ACCEPT")}
 	}
-	return Obstacle{chain, "iptables", forBridges(command+" -I FORWARD -i %s -j ACCEPT", command+" -I FORWARD -o %s -j ACCEPT")}
+	return Obstacle{chain, "iptables", p.each("+", command+" -I FORWARD -i %s -j ACCEPT", command+" -I FORWARD -o %s -j ACCEPT")}
 }
 
-// forBridges writes commands for the default network's bridge and for all others,
-// where iptables and ufw have + for any further characters.
-func forBridges(commands ...string) []string {
+// each writes commands for every pattern, with the character that the tool has for any
+// further ones.
+func (p bridgePatterns) each(any string, commands ...string) []string {
 	var all []string
-	for _, bridge := range []string{"minidock0", "md-+"} {
+	for _, bridge := range p {
 		for _, c := range commands {
-			all = append(all, fmt.Sprintf(c, bridge))
+			all = append(all, fmt.Sprintf(c, strings.ReplaceAll(bridge, "*", any)))
 		}
 	}
 	return all

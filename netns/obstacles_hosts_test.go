@@ -53,7 +53,49 @@ func TestObstaclesAndTheirFix(t *testing.T) {
 			w.host.Run(strings.Join(found[0].Fix, "\n"))
 			reaches(t, a1, "tcp", "203.0.113.9:80", "outside")
 			reaches(t, w.outside, "tcp", hostAddress+":8080", "a1")
+			if left := w.obstacles(); len(left) != 0 {
+				t.Errorf("after the fix: %+v", left)
+			}
 		})
+	}
+}
+
+// A bridge that has a name of its own is in the fix, too; and rules that somebody has
+// written otherwise are understood.
+func TestTheFixOfAnObstacleCoversEveryBridge(t *testing.T) {
+	w := newWorld(t)
+	own := netA()
+	own.Options = map[string]string{BridgeNameOption: "ours"}
+	own, b := w.stored(own), w.stored(netB())
+	a1 := w.container("a1", 2, own)
+	w.outside.Serve("tcp", "203.0.113.9:80")
+	w.host.Run("nft 'table inet wall { chain through { type filter hook forward priority 10; policy drop; }; }'")
+	found := w.obstacles()
+	if len(found) != 1 {
+		t.Fatalf("found %+v", found)
+	}
+	w.host.Run(strings.Join(found[0].Fix, "\n"))
+	reaches(t, a1, "tcp", "203.0.113.9:80", "outside")
+	if left := w.obstacles(); len(left) != 0 {
+		t.Errorf("after the fix: %+v", left)
+	}
+	bridgeB := BridgeName(w.store.place.Instance, b)
+	for rules, open := range map[string]bool{
+		`iifname { "ours", "md-*" } accept; oifname { "ours", "md-*" } accept;`: true,
+		`iifname { "ours", "` + bridgeB + `" } counter accept; jump more;`:      true,
+		`iifname { "ours", "md-*" } accept;`:                                    false,
+		`iifname "ours" accept; oifname "ours" accept;`:                         false,
+		`iifname != "x" accept; oifname != "x" accept;`:                         false,
+		`iifname { "ours", "md-*" } tcp dport 80 accept; jump more;`:            false,
+	} {
+		w.host.Run("nft 'flush chain inet wall through; add chain inet wall more; flush chain inet wall more; " +
+			`add rule inet wall more oifname "ours" accept; add rule inet wall more oifname "md*" accept'`)
+		for rule := range strings.SplitSeq(strings.TrimSuffix(rules, ";"), ";") {
+			w.host.Run("nft 'add rule inet wall through " + rule + "'")
+		}
+		if left := w.obstacles(); (len(left) == 0) != open {
+			t.Errorf("%s: %+v", rules, left)
+		}
 	}
 }
 

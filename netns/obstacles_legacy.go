@@ -23,7 +23,7 @@ const legacyTables = "/proc/thread-self/net/ip_tables_names"
 const legacyChain = "iptables-legacy filter FORWARD"
 
 // legacyObstacles finds the policy DROP of iptables-legacy's chain FORWARD.
-func legacyObstacles() ([]Obstacle, error) {
+func (p bridgePatterns) legacyObstacles() ([]Obstacle, error) {
 	text, err := os.ReadFile(legacyTables)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !slices.Contains(strings.Fields(string(text)), "filter") {
 		return nil, nil
@@ -40,7 +40,7 @@ func legacyObstacles() ([]Obstacle, error) {
 	}
 	// A chain's name is in an entry of its own.
 	has := func(chain string) bool { return bytes.Contains(table.entries, append([]byte(chain), 0)) }
-	return []Obstacle{iptablesObstacle(legacyChain, "iptables-legacy", has)}, nil
+	return []Obstacle{p.iptablesObstacle(legacyChain, "iptables-legacy", has)}, nil
 }
 
 // legacyTable is a table as the kernel gives it (linux/netfilter_ipv4/ip_tables.h).

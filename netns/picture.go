@@ -18,8 +18,10 @@ type Picture struct {
 	Table   Rules
 	// Forwarding is whether the host passes packets on at all (ip_forward).
 	Forwarding bool
-	// WayOut is how the host itself gets to the world.
-	WayOut Way
+	// WayOut is how the host itself gets to the world, and Obstacles are what stands in
+	// the way of those that it forwards for.
+	WayOut    Way
+	Obstacles []Obstacle
 	// Residents and Leases are from the state files.
 	Residents []Resident
 	Leases    []Lease
@@ -79,7 +81,9 @@ func (s *Store) Look(n Network, namespaces func(id string) string) (p Picture, e
 	if p.Table, err = s.Rules(n); err != nil {
 		return p, err
 	}
-	p.Forwarding = sysctl(forwarding) == "1"
+	p.Forwarding = Forwards()
+	// What can't be read stands in nobody's way that we know of.
+	p.Obstacles, _ = s.Obstacles()
 	if p.WayOut, err = WayTo("", World()); err != nil {
 		return p, err
 	}
@@ -201,7 +205,7 @@ func (i *Inlet) listen(names []string) error {
 			return err
 		}
 		i.Heard[name] = answer
-		if !answer.Replied {
+		if !answer.Replied && answer.Code != NoQuestion {
 			return nil // Who is silent once is not asked on and on.
 		}
 	}

@@ -233,8 +233,10 @@ func TestAskTellsWhyThereIsNoAnswer(t *testing.T) {
 	if a := ask("192.0.2.1:53"); a.Words() != "no answer in time" {
 		t.Errorf("nobody there: %q", a.Words())
 	}
-	if _, err := Ask(alone.File, netip.MustParseAddrPort("127.0.0.1:53"), strings.Repeat("long", 100), time.Second); err == nil {
-		t.Error("no error for what is no name")
+	for _, name := range []string{strings.Repeat("long", 16), strings.Repeat("long.", 60), "a..b", ".a"} {
+		if a, err := Ask(alone.File, netip.MustParseAddrPort("127.0.0.1:53"), name, time.Second); err != nil || a.Words() != NoQuestion {
+			t.Errorf("%s: %q, %v", name, a.Words(), err)
+		}
 	}
 }
 

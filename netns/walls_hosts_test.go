@@ -203,7 +203,7 @@ func TestForeignLinkIsNoBridgeOfOurs(t *testing.T) {
 		n := netA()
 		n.Options = map[string]string{BridgeNameOption: name}
 		err := w.host.Do(func() error { return w.store.Up(w.ledger, n) })
-		if steps.CodeOf(err, 0) != 125 || steps.HintOf(err) == "" {
+		if err == nil || steps.HintOf(err) == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

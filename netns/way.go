@@ -41,7 +41,7 @@ func wayTo(namespace string, to netip.Addr, options *netlink.RouteGetOptions) (w
 		routes, err := netlink.RouteGetWithOptions(to.AsSlice(), options)
 		var errno unix.Errno
 		if errors.As(err, &errno) {
-			w.None = errno.Error()
+			w.None = noWay(errno)
 			return nil
 		}
 		if err != nil || len(routes) == 0 {
@@ -53,6 +53,18 @@ func wayTo(namespace string, to netip.Addr, options *netlink.RouteGetOptions) (w
 		return w, fmt.Errorf("ask for the route to %s: %w", to, err)
 	}
 	return w, nil
+}
+
+// noWay is the kernel's word, and where it has a misleading one, what route it has there
+// (ip-route(8), TYPE).
+func noWay(errno unix.Errno) string {
+	switch errno {
+	case unix.EINVAL:
+		return "it has a blackhole route there"
+	case unix.EACCES:
+		return "it has a prohibit route there"
+	}
+	return errno.Error()
 }
 
 func (w *Way) read(r netlink.Route) error {

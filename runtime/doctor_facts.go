@@ -66,8 +66,7 @@ func gatherDoctorFacts(root string) doctorFacts {
 		f.release = unix.ByteSliceToString(name.Release[:])
 	}
 	if f.nftables == nil {
-		// What can't be read stands in nobody's way that we know of.
-		f.obstacles, _ = netns.Open(netns.Place{}).Obstacles()
+		f.obstacles = obstaclesOf(root)
 		f.unruled = unruledNetworks(root)
 	}
 	f.gatherCgroup()
@@ -84,6 +83,16 @@ func gatherDoctorFacts(root string) doctorFacts {
 		f.subIDs[file] = readSubIDs(file)
 	}
 	return f
+}
+
+// obstaclesOf leaves out what can't be read: it stands in nobody's way that we know of.
+func obstaclesOf(root string) []netns.Obstacle {
+	l, err := LayoutOf(root)
+	if err != nil {
+		return nil
+	}
+	found, _ := l.Networks().Obstacles()
+	return found
 }
 
 // unruledNetworks leaves out what can't be read: who may not is told so elsewhere.

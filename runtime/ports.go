@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -39,6 +40,7 @@ func publishPorts(c *Container, ledger *steps.Ledger) (held heldPorts, published
 	for _, port := range c.Config.Network.publications() {
 		reserved, err := c.reserve(ledger, port)
 		if err != nil {
+			err = publishedTwice(err, port, published)
 			return nil, nil, errors.Join(notMade(err), c.takePortsBack(ledger, published), held.close())
 		}
 		held = append(held, reserved)
@@ -49,6 +51,18 @@ func publishPorts(c *Container, ledger *steps.Ledger) (held heldPorts, published
 		published = append(published, p)
 	}
 	return held, published, nil
+}
+
+// publishedTwice says so of a port that the container itself has taken.
+func publishedTwice(err error, wanted netns.Port, published []netns.Publication) error {
+	own := slices.ContainsFunc(published, func(p netns.Publication) bool {
+		return p.Proto == wanted.Proto && p.Host >= wanted.Host && p.Host <= max(wanted.Host, wanted.HostLast) &&
+			(p.HostIP == wanted.HostIP || p.HostIP.IsUnspecified() || wanted.HostIP.IsUnspecified())
+	})
+	if own && errors.Is(err, unix.EADDRINUSE) {
+		return &steps.Fault{Msg: err.Error(), Hint: fmt.Sprintf("The container itself has port %d already: publish it once.", wanted.Host), Code: 125, Err: err}
+	}
+	return err
 }
 
 // reserve takes the port, or the first free one of a range.

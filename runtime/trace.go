@@ -99,12 +99,16 @@ type tracer struct {
 	echo netns.Echo
 	// read says that a program at the other end has read a datagram meanwhile.
 	read bool
-	// routed says that the host's rules saw the probe.
-	routed bool
+	// routed says that the host's rules saw the probe, and walled that there is
+	// minidock's table among them.
+	routed, walled bool
 	// told says that the rules are among the hops already.
 	told bool
 	// unheard says that the next on the way did not answer ARP.
 	unheard bool
+	// broken is what was seen on the way that stops every packet, with what to do; "" is
+	// nothing.
+	broken string
 }
 
 // TraceNetwork sends one real probe from a container, or from "host", and tells what
@@ -127,7 +131,9 @@ func TraceNetwork(l Layout, from string, to TraceTarget, timeout time.Duration) 
 		return t.Trace, err
 	}
 	t.conclude()
-	t.See = append(t.See, "nft list table ip "+t.layout.Instance)
+	if t.walled {
+		t.See = append(t.See, "nft list table ip "+t.layout.Instance)
+	}
 	return t.Trace, nil
 }
 
@@ -183,6 +189,7 @@ func (t *tracer) probe() (err error) {
 	if err != nil {
 		return err
 	}
+	t.walled = len(before) > 0 // The table's rules are there with it.
 	readBefore, watched := t.datagrams()
 	p := netns.Probe{Namespace: t.namespace, To: t.Address, Port: t.target.Port, Proto: t.target.Proto, Timeout: t.timeout}
 	if t.echo, err = p.Send(); err != nil {
@@ -251,6 +258,10 @@ func (t *tracer) resolve() (known bool, err error) {
 	answer, err := netns.Ask(t.namespace, server, t.target.Name, t.timeout)
 	if err != nil {
 		return false, err
+	}
+	if answer.Code == netns.NoQuestion {
+		t.noName(t.target.Name+": "+answer.Code, "a part of it is empty or longer than 63 letters")
+		return false, nil
 	}
 	note, err := t.answerSource(server, answer)
 	if err != nil {
@@ -365,13 +376,16 @@ func (t *tracer) answerSource(server netip.AddrPort, answer netns.Answer) (strin
 	if t.onHost() || server.Addr().String() != netns.ResolverAddress {
 		return "the name server of /etc/resolv.conf", nil
 	}
-	if !answer.Replied && answer.Took < t.timeout {
+	owner := t.from
+	if !answer.Replied && (owner.Live == nil || !alive(owner.Live.Monitor, owner.Live.MonitorStart)) {
 		return "nobody listens there: the resolver went with the container's monitor", nil
 	}
-	owner := t.from
 	views, err := owner.views()
 	if err != nil {
 		return "", err
+	}
+	if len(views) == 0 {
+		return "in no network's table: " + owner.Config.Name + " is on no network", nil
 	}
 	hasWayOut := false
 	for _, view := range views {

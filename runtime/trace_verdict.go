@@ -25,6 +25,9 @@ func (t *tracer) tellRules() {
 		note := "the host's firewall has no rule on this way"
 		if t.routed {
 			note = "no counter of table ip " + t.layout.Instance + " rose"
+			if !t.walled {
+				note = "there is no table ip " + t.layout.Instance + ", so no walls: see minidock doctor"
+			}
 		}
 		t.say("rule", "none", note)
 	}
@@ -227,12 +230,14 @@ func (t *tracer) networkAt(a netip.Addr) string {
 }
 
 func namesOfNetworks(c *Container) string {
-	return c.Config.Name + ": " + strings.Join(c.Config.Network.Names(), ", ")
+	return c.Config.Name + ": " + cmp.Or(strings.Join(c.Config.Network.Names(), ", "), "none")
 }
 
 // noRouteSays explains why there is no way.
 func (t *tracer) noRouteSays(who string) (says, hint string) {
 	switch {
+	case t.broken != "":
+		return "no route: nothing gets through to it", t.broken
 	case t.way.None == "" && !t.way.Via.IsValid():
 		return "no route: nobody on the network says that " + t.Address.String() + " is theirs (ARP)", "No running container has the address: see minidock network explain, or ps."
 	case t.way.None == "":
@@ -259,6 +264,9 @@ func (t *tracer) onlyInternal() bool {
 
 // unansweredHint names others' chains that drop.
 func (t *tracer) unansweredHint() string {
+	if t.broken != "" {
+		return t.broken
+	}
 	others, err := t.layout.Networks().Obstacles()
 	if err == nil && t.routed && len(others) > 0 {
 		return fmt.Sprintf("The chain %s drops what is forwarded unless a rule of its own says otherwise: minidock doctor has the fix.", others[0].Chain)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/minidock/minidock/netns"
 )
@@ -35,11 +36,11 @@ func (t *tracer) follow() error {
 		return err
 	}
 	t.say("veth", t.way.Link+" ── "+port.Name, "the cable from "+t.From+" to the host")
-	if bridge == "" {
+	if !t.plugged(port, bridge) {
 		t.say("bridge", port.Name+" is in no bridge", "so nobody passes on what comes out of it")
 		return nil
 	}
-	t.say("bridge", port.Name+" → "+bridge, fmt.Sprintf("a %s port of %s", port.Passing, cmp.Or(t.networkOf(bridge), "a bridge")))
+	t.say("bridge", port.Name+" → "+bridge, t.portNote(port, bridge))
 	t.See = append(t.See, "bridge link show dev "+port.Name)
 	if t.way.Via.IsValid() {
 		return t.crossHost(bridge)
@@ -56,6 +57,22 @@ func (t *tracer) follow() error {
 	}
 	t.say("host", t.Address.String()+" is the host's own address on this network", "")
 	return nil
+}
+
+// plugged says whether a container's cable ends in a bridge, and notes what is wrong
+// with its port.
+func (t *tracer) plugged(port netns.BridgePort, bridge string) bool {
+	switch {
+	case bridge == "":
+		t.broken = fmt.Sprintf("%s has to be in its network's bridge: minidock network explain shows which, then ip link set %s master BRIDGE", port.Name, port.Name)
+	case port.Passing != "forwarding":
+		t.broken = fmt.Sprintf("Bring both up, the bridge and its port: ip link set %s up; ip link set %s up", bridge, port.Name)
+	}
+	return bridge != ""
+}
+
+func (t *tracer) portNote(port netns.BridgePort, bridge string) string {
+	return fmt.Sprintf("a %s port of %s", port.Passing, cmp.Or(t.networkOf(bridge), "a bridge"))
 }
 
 // onHost says that the probe begins in the host's own network namespace.
@@ -82,6 +99,11 @@ func (t *tracer) followFromHost() error {
 		if err != nil {
 			return err
 		}
+		// The rule comes after the choice of an address, which stays what it was unless it
+		// is one that nobody could answer: those the last chain hides.
+		if !t.way.Source.IsLoopback() && !t.onNetwork(t.way.Source) {
+			way.Source = t.way.Source
+		}
 		t.way = way
 	}
 	t.say("route", fmt.Sprintf("%s, from %s", t.way.Link, t.way.Source), t.networkOf(t.way.Link))
@@ -90,6 +112,12 @@ func (t *tracer) followFromHost() error {
 		return nil
 	}
 	return t.arrive()
+}
+
+// onNetwork says whether a network of minidock's has an address.
+func (t *tracer) onNetwork(a netip.Addr) bool {
+	all, _ := t.layout.Networks().List() // What can't be read has no address to tell.
+	return slices.ContainsFunc(all, func(n netns.Network) bool { return n.Subnet.IsValid() && n.Subnet.Contains(a) })
 }
 
 // published is where the host leads the port that is called at an address; nil
@@ -134,6 +162,10 @@ func (t *tracer) crossHost(bridge string) error {
 		}
 	}
 	switch {
+	case way.None != "" && !netns.Forwards():
+		t.say("host", "it passes nothing on", "net.ipv4.ip_forward is 0")
+		t.broken = "The host is to pass on what is not for itself: sysctl -w net.ipv4.ip_forward=1"
+		return nil
 	case way.None != "":
 		t.say("host", "no way from here to "+to.String(), "the host's kernel: "+way.None)
 		return nil
@@ -167,7 +199,11 @@ func (t *tracer) arrive() error {
 		if err != nil {
 			return err
 		}
-		t.say("bridge", bridge+" → "+port.Name, fmt.Sprintf("a %s port of %s", port.Passing, cmp.Or(t.networkOf(bridge), "a bridge")))
+		if !t.plugged(port, bridge) {
+			t.say("bridge", port.Name+" is in no bridge", "so nothing comes to it")
+			return nil
+		}
+		t.say("bridge", bridge+" → "+port.Name, t.portNote(port, bridge))
 		t.say("veth", port.Name+" ── "+inner, "the cable from the host to "+c.Config.Name)
 	}
 	return nil

@@ -145,7 +145,7 @@ func (q *question) enter(name string) {
 		return
 	}
 	c := q.commands[i]
-	q.commands, q.level = c.Subcommands, level{flags: c.Flags, ended: startsContainer(c)}
+	q.commands, q.level = c.Subcommands, level{flags: c.Flags, ended: startsContainer(q.verb, c)}
 	q.verb = strings.TrimSpace(q.verb + " " + c.Name)
 }
 

@@ -148,7 +148,7 @@ func unshown(list []played) error {
 		if len(failed) > 0 {
 			return &steps.Fault{
 				Msg:  fmt.Sprintf("the demo %s did not show what it should: %s", d.Demo, failed[0]),
-				Hint: "A very busy machine can be the reason: try again; or check the host with `minidock doctor`.",
+				Hint: "A very busy machine can be the reason, or a name server that has an address for every name: try again; or check the host with `minidock doctor`.",
 			}
 		}
 	}

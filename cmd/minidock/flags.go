@@ -146,7 +146,7 @@ func runOptions(c *cli.Context) (runtime.Options, error) {
 	o.Log = logConfig(c.String("log-driver"), c.StringSlice("log-opt"))
 	var errs [6]error
 	o.Env, errs[0] = environment(c.StringSlice("env-file"), c.StringSlice("env"), os.LookupEnv)
-	o.Labels, errs[1] = labels(c.StringSlice("label"))
+	o.Labels, errs[1] = labels("-l, --label", c.StringSlice("label"))
 	o.Ulimits, errs[2] = ulimits(c.StringSlice("ulimit"))
 	o.Limits, errs[3] = limits(c)
 	o.Restart, errs[4] = runtime.ParseRestartPolicy(c.String("restart"))
@@ -206,8 +206,8 @@ func limits(c *cli.Context) (cgroups.Limits, error) {
 	return l, nil
 }
 
-// labels reads --label values: "key=value", or "key" for an empty one.
-func labels(values []string) (map[string]string, error) {
+// labels reads the values of a flag: "key=value", or "key" for an empty one.
+func labels(flag string, values []string) (map[string]string, error) {
 	all := map[string]string{}
 	for _, v := range values {
 		key, value, _ := strings.Cut(v, "=")
@@ -219,7 +219,7 @@ func labels(values []string) (map[string]string, error) {
 			err = fmt.Errorf("label '%s' contains whitespaces", trimmed)
 		}
 		if err != nil {
-			return nil, invalidArgument("-l, --label", v, err, "Write a label as name=value; the name has no spaces.")
+			return nil, invalidArgument(flag, v, err, "Write a label as name=value; the name has no spaces.")
 		}
 		all[key] = value
 	}

@@ -263,7 +263,7 @@ func FuzzLabel(f *testing.F) {
 		f.Add(v)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		all, err := labels([]string{value})
+		all, err := labels("--label", []string{value})
 		if (err == nil) != (len(all) == 1) {
 			t.Errorf("%q gives %v, %v", value, all, err)
 		}

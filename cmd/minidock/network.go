@@ -68,7 +68,7 @@ func networkOptions(c *cli.Context) (o netns.CreateOptions, err error) {
 	case c.Bool("attachable"):
 		return o, &steps.Fault{Msg: "--attachable is of no use: only swarm's networks take no containers by hand", Hint: "Leave it out: `minidock network connect` works on every network."}
 	}
-	if o.Labels, err = labels(c.StringSlice("label")); err != nil {
+	if o.Labels, err = labels("--label", c.StringSlice("label")); err != nil {
 		return o, err
 	}
 	a := addressFlags{subnets: commaList(c.StringSlice("subnet")), ranges: commaList(c.StringSlice("ip-range")), gateways: commaList(c.StringSlice("gateway"))}
@@ -100,7 +100,7 @@ type addressFlags struct{ subnets, ranges, gateways []string }
 func (a addressFlags) read(o *netns.CreateOptions) error {
 	switch {
 	case len(a.subnets) < len(a.ranges), len(a.subnets) < len(a.gateways):
-		return &steps.Fault{Msg: "every ip-range or gateway must have a corresponding subnet", Hint: "Give a --subnet, too."}
+		return &steps.Fault{Msg: "every ip-range or gateway must have a corresponding subnet", Hint: "Give a --subnet for each: minidock's networks have one."}
 	case len(a.subnets) > 1:
 		return &steps.Fault{Msg: "bridge driver doesn't support multiple subnets", Hint: "Make a network for each; a container can be on several."}
 	case len(a.subnets) == 0:

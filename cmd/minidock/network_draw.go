@@ -211,6 +211,8 @@ func wayOutLine(p netns.Picture) line {
 		return line{{held, "  no way out and none in"}, {normal, ": the network is internal"}}
 	case !p.Forwarding:
 		return line{{bad, "  no way out"}, {normal, ": the host does not pass packets on (net.ipv4.ip_forward is 0)"}}
+	case len(p.Obstacles) > 0:
+		return line{{bad, "  no way out"}, {normal, ", unless a rule there says otherwise: chain " + p.Obstacles[0].Chain + " drops it (minidock doctor)"}}
 	case p.WayOut.None != "":
 		return line{{held, "  no way out"}, {normal, ": the host itself has none (" + p.WayOut.None + ")"}}
 	case !masquerades:

@@ -113,6 +113,8 @@ func TestWayOutIsSaidAsItIs(t *testing.T) {
 	p := network172()
 	p.WayOut.None = "network is unreachable"
 	contains(t, shown([]line{wayOutLine(p)}), "the host itself has none")
+	p.Obstacles = []netns.Obstacle{{Chain: "ip filter FORWARD"}}
+	contains(t, shown([]line{wayOutLine(p)}), "no way out", "chain ip filter FORWARD drops it")
 	p = network172()
 	delete(p.Table.Entries, "subnets")
 	contains(t, shown([]line{wayOutLine(p)}), "no masquerade")
@@ -136,7 +138,7 @@ func TestTargetsAreRead(t *testing.T) {
 			t.Errorf("%s is written %s", text, got)
 		}
 	}
-	for _, text := range []string{"", ":80", "web:", "web:0", "web:65536", "web:http", "web/udp", "web:53/sctp", "::1", "web:80:80"} {
+	for _, text := range []string{"", ":80", "web:", "web:0", "web:65536", "web:http", "web/udp", "web:53/sctp", "::1", "[::1]:80", "web:80:80", "224.0.0.1", "255.255.255.255:80", "0.0.0.0"} {
 		if got, err := parseTarget(text); err == nil {
 			t.Errorf("%q: %+v", text, got)
 		}

@@ -94,9 +94,12 @@ func seeNetwork(l runtime.Layout, p netns.Picture) []string {
 	if !p.Network.Subnet.IsValid() {
 		return []string{"ip address", "ip route"}
 	}
-	all := []string{
-		"ip -d link show " + p.Bridge.Name, "ip address show " + p.Bridge.Name, "bridge link",
-		"nft list table ip " + p.Table.Name,
+	all := []string{"ls -l " + steps.ShellQuote(filepath.Join(l.Root, "networks", p.Network.Name))}
+	if p.Bridge.There {
+		all = append(all, "ip -d link show "+p.Bridge.Name, "ip address show "+p.Bridge.Name, "bridge link")
+	}
+	if p.Table.There {
+		all = append(all, "nft list table ip "+p.Table.Name)
 	}
 	for _, cable := range p.Cables {
 		if cable.Inside != nil {
@@ -104,9 +107,13 @@ func seeNetwork(l runtime.Layout, p netns.Picture) []string {
 			break // It is the same for all.
 		}
 	}
-	return append(all,
-		"ls -l "+steps.ShellQuote(filepath.Join(l.Root, "networks", p.Network.Name, "leases")),
-		"cat "+steps.ShellQuote(filepath.Join(l.Run, "networks", p.Network.Name))+"/*.json")
+	if len(p.Leases) > 0 {
+		all = append(all, "ls -l "+steps.ShellQuote(filepath.Join(l.Root, "networks", p.Network.Name, "leases")))
+	}
+	if len(p.Residents) > 0 {
+		all = append(all, "cat "+steps.ShellQuote(filepath.Join(l.Run, "networks", p.Network.Name))+"/*.json")
+	}
+	return all
 }
 
 // insideOf has commands run in a network namespace, whose long name is given a short

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -97,11 +98,11 @@ func readIPv4(text string) (netip.Addr, error) {
 	return a, nil
 }
 
-// readMAC refuses the addresses of groups, which no link can have (IEEE 802-2014,
-// 8.2: the lowest bit of the first byte).
+// readMAC refuses what no link can have: the addresses of groups (IEEE 802-2014, 8.2:
+// the lowest bit of the first byte), and that of nobody.
 func readMAC(text string) (string, error) {
 	mac, err := net.ParseMAC(text)
-	if err != nil || len(mac) != 6 || mac[0]&1 != 0 {
+	if err != nil || len(mac) != 6 || mac[0]&1 != 0 || bytes.Equal(mac, make([]byte, 6)) {
 		return "", fmt.Errorf("%s is not a valid mac address", text)
 	}
 	return mac.String(), nil

@@ -65,6 +65,9 @@ func parseTarget(text string) (t runtime.TraceTarget, err error) {
 		return &steps.Fault{Msg: fmt.Sprintf("invalid target '%s': %s", text, why), Hint: "As in web, web:80, web:53/udp or 172.18.0.2:80."}
 	}
 	place, proto, hasProto := strings.Cut(text, "/")
+	if bracketed, err := netip.ParseAddrPort(place); err == nil && !bracketed.Addr().Is4() {
+		return t, invalid("networks are IPv4 only")
+	}
 	if hasProto && proto != "tcp" && proto != "udp" {
 		return t, invalid("unknown protocol " + proto)
 	}
@@ -72,6 +75,9 @@ func parseTarget(text string) (t runtime.TraceTarget, err error) {
 		return t, invalid("networks are IPv4 only")
 	}
 	name, port, hasPort := strings.Cut(place, ":")
+	if address, err := netip.ParseAddr(name); err == nil && !isOneHosts(address) {
+		return t, invalid("it is not the address of one host")
+	}
 	t = runtime.TraceTarget{Name: name, Proto: "icmp"}
 	if name == "" || hasProto && !hasPort {
 		return t, invalid("it needs a name or address, and for a protocol a port")
@@ -88,6 +94,12 @@ func parseTarget(text string) (t runtime.TraceTarget, err error) {
 		t.Proto = proto
 	}
 	return t, nil
+}
+
+// isOneHosts says of an IPv4 address that it is neither a group's (RFC 1112, 4) nor
+// everybody's nor nobody's (RFC 1122, 3.2.1.3).
+func isOneHosts(a netip.Addr) bool {
+	return !a.IsMulticast() && !a.IsUnspecified() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 // stageWidth is the column that says what a hop is about.

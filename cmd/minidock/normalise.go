@@ -108,7 +108,8 @@ func pick(path string, commands []*cli.Command, name string) (*cli.Command, erro
 
 func (p *parser) command(path string, c *cli.Command, words []string) error {
 	p.out = append(p.out, words[0])
-	next := level{path: path + " " + c.Name, flags: c.Flags, ended: startsContainer(c)}
+	_, group, _ := strings.Cut(path, " ")
+	next := level{path: path + " " + c.Name, flags: c.Flags, ended: startsContainer(group, c)}
 	if len(c.Subcommands) > 0 {
 		return p.group(next, c.Subcommands, words[1:])
 	}
@@ -120,10 +121,13 @@ func (p *parser) command(path string, c *cli.Command, words []string) error {
 }
 
 // startsContainer tells the verbs whose arguments end with a command line of
-// the container's own, or of ps.
-func startsContainer(c *cli.Command) bool {
-	return slices.Contains([]string{"run", "create", "exec", "top"}, c.Name)
+// the container's own, or of ps: those of no group, and of the group container.
+func startsContainer(group string, c *cli.Command) bool {
+	return (group == "" || group == "container") && slices.Contains([]string{"run", "create", "exec", "top"}, c.Name)
 }
+
+// oldNames are flags that Docker still takes and shows nowhere.
+var oldNames = map[string]string{"net": "network", "net-alias": "network-alias", "dns-opt": "dns-option"}
 
 // read rewrites the flags among the words and returns the arguments.
 func (p *parser) read(l level, words []string) (arguments []string, err error) {
@@ -251,6 +255,9 @@ func (l level) find(name string) cli.Flag {
 		if slices.Contains(f.Names(), name) {
 			return f
 		}
+	}
+	if now := oldNames[name]; now != "" {
+		return l.find(now)
 	}
 	return nil
 }

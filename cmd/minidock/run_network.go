@@ -34,14 +34,15 @@ func flagsOfNetworks() []cli.Flag {
 func networkConfig(c *cli.Context) (runtime.NetworkConfig, error) {
 	n := runtime.NetworkConfig{
 		Domainname: c.String("domainname"), PublishAll: c.Bool("publish-all"),
-		DNSSearch: c.StringSlice("dns-search"), DNSOptions: c.StringSlice("dns-option"),
+		DNSOptions: c.StringSlice("dns-option"),
 	}
-	var errs [5]error
+	var errs [6]error
 	flags := networkFlags{networks: c.StringSlice("network"), aliases: c.StringSlice("network-alias"), ip: c.String("ip"), mac: c.String("mac-address")}
 	n.Endpoints, errs[0] = flags.read()
 	n.Ports, errs[1] = publishedPorts(c.StringSlice("publish"))
 	n.Exposed, errs[2] = exposed(c.StringSlice("expose"))
 	n.DNS, errs[3] = nameServers(c.StringSlice("dns"))
+	n.DNSSearch, errs[5] = searchDomains(c.StringSlice("dns-search"))
 	n.ExtraHosts, errs[4] = extraHosts(c.StringSlice("add-host"))
 	if len(n.Endpoints) > 0 {
 		n.Mode = n.Endpoints[0].Network
@@ -73,6 +74,36 @@ func nameServers(values []string) ([]netip.Addr, error) {
 		servers = append(servers, address)
 	}
 	return servers, nil
+}
+
+// searchDomains takes "." for none, as resolv.conf(5) is to have it.
+func searchDomains(values []string) (all []string, err error) {
+	for _, v := range values {
+		domain := strings.TrimSpace(v)
+		if domain != "." && !isDomain(strings.TrimSuffix(domain, ".")) {
+			return nil, invalidArgument("--dns-search", v, fmt.Errorf("%s is not a valid domain", v), "As in --dns-search example.org; a dot alone is for none.")
+		}
+		all = append(all, domain)
+	}
+	return all, nil
+}
+
+// isDomain is about names of hosts (RFC 1123, 2.1): letters, digits, and hyphens inside.
+func isDomain(name string) bool {
+	letters := false
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, r := range label {
+			letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+			letters = letters || letter
+			if !letter && r != '-' && (r < '0' || r > '9') {
+				return false
+			}
+		}
+	}
+	return letters && len(name) < 255
 }
 
 func extraHosts(values []string) ([]netns.ExtraHost, error) {
