@@ -18,6 +18,9 @@ import (
 // ErrNoImage says that no image has this name or ID.
 var ErrNoImage = errors.New("no such image")
 
+// ErrBadName says that a text is no image's name, nor the beginning of an ID.
+var ErrBadName = errors.New("invalid reference")
+
 // Image is one image under one name.
 type Image struct {
 	// ID is the digest of the configuration, "sha256:…".
@@ -109,7 +112,7 @@ func (s *Store) find(index *v1.IndexManifest, ref string) (v1.Descriptor, error)
 	}
 	if found == nil && nameErr != nil && !errors.Is(nameErr, errIsID) {
 		fault := badName(ref, nameErr)
-		fault.Code = 125
+		fault.Code, fault.Err = 125, errors.Join(ErrBadName, nameErr)
 		return v1.Descriptor{}, fault
 	}
 	if found == nil {

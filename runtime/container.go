@@ -21,6 +21,8 @@ type Config struct {
 	Created time.Time
 	// Image is the name asked for; ImageID the image it meant at that moment.
 	Image, ImageID string
+	// IDFile is the file that was given to --cidfile.
+	IDFile string `json:",omitempty"`
 	// Layers are the unpacked layers' directories, bottom first.
 	Layers []string
 

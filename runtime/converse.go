@@ -136,6 +136,7 @@ func (m *monitorConn) pumpInput(s Streams) {
 		}
 		if detach {
 			m.detached.Store(true)
+			_ = m.out.send(frameDetach, nil)
 			m.conn.Close()
 			return
 		}

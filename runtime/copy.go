@@ -13,6 +13,7 @@ import (
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/moby/go-archive"
+	"golang.org/x/sys/unix"
 
 	"github.com/minidock/minidock/steps"
 )
@@ -118,7 +119,7 @@ func (v *view) pack(w io.Writer, src source, name string, nodes bool, warn func(
 // source finds what a path of the container means.
 func (v *view) source(from string, follow bool) (source, error) {
 	if from == "" {
-		return source{}, &steps.Fault{Msg: "the path in the container can not be empty", Hint: "Write it as " + v.container.Config.Name + ":/PATH."}
+		return source{}, v.noPath()
 	}
 	path := archive.PreserveTrailingDotOrSeparator(filepath.Join("/", from), from)
 	s := source{path: path}
@@ -139,6 +140,10 @@ func (v *view) source(from string, follow bool) (source, error) {
 		_, s.name = archive.SplitPathDirEntry(s.path)
 	}
 	return s, err
+}
+
+func (v *view) noPath() error {
+	return &steps.Fault{Msg: "the path in the container can not be empty", Hint: "Write it as " + v.container.Config.Name + ":/PATH."}
 }
 
 // follow goes on to what the source leads to; it keeps the link's name.
@@ -202,6 +207,9 @@ func (v *view) copyTo(ctx context.Context, from, to string, o CopyOptions) (Copi
 		return Copied{}, err
 	}
 	info, err := archive.CopyInfoSourcePath(from, o.Follow)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Copied{}, &steps.Fault{Msg: "lstat " + filepath.Clean(from) + ": " + unix.ENOENT.Error(), Hint: "Name a file or directory that is there; a path in a container is written NAME:/PATH.", Err: err}
+	}
 	if err != nil {
 		return Copied{}, err
 	}
@@ -214,8 +222,9 @@ func (v *view) copyTo(ctx context.Context, from, to string, o CopyOptions) (Copi
 		return Copied{}, err
 	}
 	done := Copied{To: v.container.Config.Name + ":" + dst.Path}
-	done.Transferred, err = v.extract(ctx, dir, o.Owner, func(w io.Writer) error {
+	done.Transferred, err = v.extract(ctx, dir, o.Owner, func(w io.Writer, below string) error {
 		p := newPacker(w, false, o.Warn)
+		p.below = below
 		err := p.pack(src.path, src.dir, name)
 		done.Content = p.size
 		return err
@@ -244,7 +253,7 @@ func (v *view) streamTo(ctx context.Context, r io.Reader, to string, o CopyOptio
 		return Copied{}, &steps.Fault{Msg: fmt.Sprintf("destination %q must be a directory", name), Hint: "An archive is unpacked in a directory: name one that is there."}
 	}
 	done := Copied{To: v.container.Config.Name + ":" + dst.Path}
-	done.Transferred, err = v.extract(ctx, dst.Path, o.Owner, func(w io.Writer) error { return sift(ctx, r, w, o.Warn) })
+	done.Transferred, err = v.extract(ctx, dst.Path, o.Owner, func(w io.Writer, below string) error { return sift(ctx, r, w, below, o.Warn) })
 	done.Content = done.Transferred // Docker doesn't look into the archive, either.
 	return done, err
 }
@@ -254,7 +263,7 @@ func (v *view) streamTo(ctx context.Context, r io.Reader, to string, o CopyOptio
 func (v *view) destination(to string) (archive.CopyInfo, error) {
 	info := archive.CopyInfo{Path: to}
 	if to == "" {
-		return info, nil
+		return info, v.noPath()
 	}
 	info.Path = archive.PreserveTrailingDotOrSeparator(filepath.Join("/", to), to)
 	var mode fs.FileMode
@@ -279,8 +288,8 @@ func (v *view) destination(to string) (archive.CopyInfo, error) {
 	return info, nil
 }
 
-// extract unpacks what pack writes in a directory of the container.
-func (v *view) extract(ctx context.Context, dir string, owner bool, pack func(io.Writer) error) (int64, error) {
+// extract unpacks what pack writes for a directory of the container, from the root on.
+func (v *view) extract(ctx context.Context, dir string, owner bool, pack func(w io.Writer, below string) error) (int64, error) {
 	options, cleanup, err := archive.WithProcSelfFD(unpackOptions())
 	if err != nil {
 		return 0, err
@@ -297,8 +306,8 @@ func (v *view) extract(ctx context.Context, dir string, owner bool, pack func(io
 	if err := v.do(func() (err error) { inside, err = v.directory(dir); return err }); err != nil {
 		return 0, err
 	}
-	sent, err := transfer(ctx, pack, func(r io.Reader) error {
-		return v.do(func() error { return unpack(r, inside, options) })
+	sent, err := transfer(ctx, func(w io.Writer) error { return pack(w, inside) }, func(r io.Reader) error {
+		return v.do(func() error { return unpack(r, "/", options) })
 	})
 	if err == nil {
 		v.container.emit("extract-to-dir", nil)

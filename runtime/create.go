@@ -106,8 +106,8 @@ func (c *Container) configure(o Options) error {
 		return err
 	}
 	c.Config = Config{
-		ID: newID(), Name: o.Name, Created: time.Now().UTC(),
-		Image: o.Image, ImageID: image.ID, Layers: image.Layers,
+		ID: newID(), Name: strings.TrimPrefix(o.Name, "/"), Created: time.Now().UTC(),
+		Image: o.Image, ImageID: image.ID, Layers: image.Layers, IDFile: o.IDFile,
 		Labels:      mixLabels(image.Config.Config.Labels, o.Labels),
 		Interactive: o.Interactive, AutoRemove: o.AutoRemove, ReadOnly: o.ReadOnly, Init: o.Init, Privileged: o.Privileged,
 		Tty: o.Tty, StdinOnce: o.StdinOnce, StopSignal: firstOf(o.StopSignal, image.Config.Config.StopSignal), StopTimeout: o.StopTimeout,

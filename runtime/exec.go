@@ -198,8 +198,10 @@ func (m *monitor) hearExec(c *caller, e *entry) {
 			e.stdio.endInput()
 		case kind == frameInput:
 			e.stdio.takeInput(piece{payload, func() { _ = c.out.send(frameTaken, nil) }})
+		case kind == frameDetach:
+			m.container.emit("exec_detach", map[string]string{"execID": e.id})
 		default:
-			m.obey(kind, payload, e.stdio, func(s unix.Signal) error { return e.process.Signal(s) })
+			obey(kind, payload, func(size windowSize) { _ = e.stdio.console.resize(size) }, func(s unix.Signal) error { return e.process.Signal(s) })
 		}
 		if err != nil {
 			return

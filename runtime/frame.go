@@ -28,7 +28,7 @@ import (
 //	  Resize  {"height":24,"width":80}       Errout  bytes of stderr
 //	                                         Fault   {"message":…,"hint":…,"code":…}
 //	                                         Exit    {"code":…}
-//	                                         Done    the request has been fulfilled
+//	  Detach  the user's keys to leave       Done    the request has been fulfilled
 //
 // Fault, Exit and Done end the conversation. The command sends the next Input
 // after Taken, so a container that does not read its input never holds up a
@@ -41,6 +41,7 @@ const (
 	frameEOF     frameType = 'Z'
 	frameSignal  frameType = 'S'
 	frameResize  frameType = 'W'
+	frameDetach  frameType = 'L'
 	frameTold    frameType = 'T'
 	frameStarted frameType = 'R'
 	frameTaken   frameType = 'K'

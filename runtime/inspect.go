@@ -28,6 +28,8 @@ type Inspection struct {
 	RestartCount    int
 	Driver          string
 	Platform        string
+	MountLabel      string
+	ProcessLabel    string
 	AppArmorProfile string
 	HostConfig      HostConfig
 	GraphDriver     GraphDriver
@@ -48,6 +50,8 @@ type StateInspection struct {
 	Pid, ExitCode                                int
 	Error                                        string
 	StartedAt, FinishedAt                        Timestamp
+	// Health is nil: there are no health checks yet.
+	Health *struct{} `json:",omitempty"`
 }
 
 // Timestamp is a time that templates show as Docker's do: as it stands in JSON.
@@ -57,6 +61,10 @@ func (t Timestamp) String() string { return t.Format(time.RFC3339Nano) }
 
 // HostConfig is Docker's HostConfig object, with what minidock knows of it.
 type HostConfig struct {
+	Binds, GroupAdd                        []string
+	ContainerIDFile                        string
+	IpcMode, PidMode, UTSMode, UsernsMode  string
+	CgroupnsMode                           string
 	LogConfig                              LogConfigInspection
 	NetworkMode                            string
 	PortBindings                           map[string][]PortBinding
@@ -103,6 +111,8 @@ type ContainerConfig struct {
 	AttachStderr, OpenStdin, Tty bool
 	StdinOnce                    bool
 	Env, Cmd                     []string
+	Volumes                      map[string]struct{}
+	OnBuild                      []string
 	Labels                       map[string]string
 	StopSignal                   string `json:",omitempty"`
 	StopTimeout                  *int   `json:",omitempty"`
@@ -187,6 +197,7 @@ func (c *Container) state() StateInspection {
 
 func hostConfigOf(c Config) HostConfig {
 	h := HostConfig{
+		ContainerIDFile: c.IDFile, IpcMode: "private", CgroupnsMode: "private",
 		LogConfig: c.Log.inspect(), RestartPolicy: c.Restart.inspect(),
 		NetworkMode: c.Network.Mode, AutoRemove: c.AutoRemove, Privileged: c.Privileged, ReadonlyRootfs: c.ReadOnly,
 		CapAdd: c.CapAdd, CapDrop: c.CapDrop, SecurityOpt: c.SecurityOpt, Ulimits: c.Ulimits,

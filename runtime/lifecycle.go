@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -142,8 +143,8 @@ func Exec(l Layout, ref string, o ExecOptions, s Streams) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if !c.Running() {
-		return 0, notRunning(c)
+	if err := c.needProgram(); err != nil {
+		return 0, err
 	}
 	s.Detach = o.Detach
 	return c.ask(request{Op: opExec, Exec: &o, Explain: s.Tell != nil}, s)
@@ -278,6 +279,7 @@ func Wait(l Layout, ref string) (int, error) {
 
 // Rename gives a container another name.
 func Rename(l Layout, ref, name string, tell func(steps.Record)) error {
+	name = strings.TrimPrefix(name, "/")
 	if err := checkName(name); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,12 +45,22 @@ func containerIDs(l Layout) ([]string, error) {
 	return ids, nil
 }
 
-// Find returns the container with this name, ID, or unambiguous prefix of an ID.
+// Find returns the container with this ID, name, or unambiguous prefix of an ID, in
+// this order.
 func Find(l Layout, ref string) (*Container, error) {
+	ref, named := strings.CutPrefix(ref, "/") // As inspect shows names.
+	if isID(ref) && !named {
+		if c, err := loadSettled(l, ref); !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
+	}
 	if holder, err := os.Readlink(filepath.Join(l.Names(), filepath.Base(ref))); err == nil && ref == filepath.Base(ref) {
 		if c, err := loadSettled(l, filepath.Base(holder)); !errors.Is(err, fs.ErrNotExist) && (err != nil || c.Config.Name == ref) {
 			return c, err
 		}
+	}
+	if named {
+		return nil, noContainer("/" + ref)
 	}
 	ids, err := containerIDs(l)
 	if err != nil {
@@ -76,6 +87,12 @@ func Find(l Layout, ref string) (*Container, error) {
 		return nil, noContainer(ref)
 	}
 	return found, nil
+}
+
+// isID says whether a text has the form of a whole ID.
+func isID(text string) bool {
+	_, err := hex.DecodeString(text)
+	return err == nil && len(text) == 64
 }
 
 // loadSettled loads a container, after finishing what a killed monitor of it, or

@@ -121,6 +121,9 @@ func RunMonitor(root string) error {
 		first.fault(err)
 		return nil
 	}
+	if order.Attach {
+		m.container.emit("attach", nil)
+	}
 	go m.accept()
 	go m.hear(first)
 	m.live()

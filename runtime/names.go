@@ -73,7 +73,14 @@ func newID() string {
 // short is how an ID is shown: its first 12 digits.
 func short(id string) string { return id[:min(12, len(id))] }
 
+// maxName is the length of the longest name of a file, in bytes (NAME_MAX of
+// linux/limits.h): names are links.
+const maxName = 255
+
 func checkName(name string) error {
+	if len(name) > maxName {
+		return &steps.Fault{Msg: fmt.Sprintf("Invalid container name: %d characters", len(name)), Hint: fmt.Sprintf("Use at most %d.", maxName), Code: 125}
+	}
 	if regexp.MustCompile("^" + namePattern + "+$").MatchString(name) {
 		return nil
 	}

@@ -9,6 +9,8 @@ type Options struct {
 	Command []string
 
 	Name, Hostname, Workdir, User string
+	// IDFile is where the command writes the ID, for inspect to show.
+	IDFile string
 	// Entrypoint replaces the image's where EntrypointSet; empty then clears it.
 	Entrypoint    []string
 	EntrypointSet bool

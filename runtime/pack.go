@@ -23,6 +23,8 @@ import (
 // shorter is filled up with zeros.
 type packer struct {
 	out *tar.Writer
+	// below is where the entries are to be unpacked; see [placed].
+	below string
 	// nodes says that device nodes are wanted, too.
 	nodes bool
 	// warn hears what is left out.
@@ -68,6 +70,13 @@ func (p *packer) pack(path string, dir bool, as string) error {
 	return p.out.Close()
 }
 
+func (p *packer) write(h *tar.Header) error {
+	if wanted, err := placed(h, p.below); err != nil || !wanted {
+		return err
+	}
+	return p.out.WriteHeader(h)
+}
+
 func orHere(dir string) string {
 	if dir == "" {
 		return "."
@@ -94,7 +103,7 @@ func (p *packer) directory(fd int, as string) error {
 	if as != "" {
 		h := headerOf(&st, strings.TrimSuffix(as, "/")+"/", tar.TypeDir)
 		h.PAXRecords = attributesOf(fd)
-		if err := p.out.WriteHeader(h); err != nil {
+		if err := p.write(h); err != nil {
 			return err
 		}
 	}
@@ -142,7 +151,7 @@ func (p *packer) entry(dir int, name, as string) error {
 	case packed:
 		h := headerOf(&st, as, tar.TypeLink)
 		h.Linkname = earlier
-		return p.out.WriteHeader(h)
+		return p.write(h)
 	}
 	err := p.file(dir, name, as, &st)
 	if err == nil {
@@ -159,7 +168,7 @@ func (p *packer) file(dir int, name, as string, st *unix.Stat_t) error {
 	case unix.S_IFLNK:
 		return p.symlink(dir, name, as, st)
 	case unix.S_IFIFO:
-		return p.out.WriteHeader(headerOf(st, as, tar.TypeFifo))
+		return p.write(headerOf(st, as, tar.TypeFifo))
 	case unix.S_IFCHR, unix.S_IFBLK:
 		return p.node(as, st)
 	}
@@ -200,7 +209,7 @@ func (p *packer) opened(dir int, name, as string) error {
 func (p *packer) regular(fd int, as string, st *unix.Stat_t) error {
 	h := headerOf(st, as, tar.TypeReg)
 	h.Size, h.PAXRecords = st.Size, attributesOf(fd)
-	if err := p.out.WriteHeader(h); err != nil {
+	if err := p.write(h); err != nil {
 		return err
 	}
 	p.size += st.Size
@@ -252,7 +261,7 @@ func (p *packer) symlink(dir int, name, as string, st *unix.Stat_t) error {
 	}
 	h := headerOf(st, as, tar.TypeSymlink)
 	h.Linkname = string(target[:n])
-	return p.out.WriteHeader(h)
+	return p.write(h)
 }
 
 func (p *packer) node(as string, st *unix.Stat_t) error {
@@ -266,7 +275,7 @@ func (p *packer) node(as string, st *unix.Stat_t) error {
 	}
 	h := headerOf(st, as, kind)
 	h.Devmajor, h.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
-	return p.out.WriteHeader(h)
+	return p.write(h)
 }
 
 // headerOf has no names of users and groups: those of the host mean nothing in a

@@ -194,7 +194,7 @@ func TestWhatGivesOrdersToTheKernelIsSiftedOut(t *testing.T) {
 	}
 	must(t, w.Close())
 	var warned []string
-	must(t, sift(context.Background(), &in, &out, func(s string) { warned = append(warned, s) }))
+	must(t, sift(context.Background(), &in, &out, "", func(s string) { warned = append(warned, s) }))
 	h, err := tar.NewReader(&out).Next()
 	if err != nil || h.Name != "d/" || len(h.PAXRecords) != 1 || h.PAXRecords["SCHILY.xattr.user.mine"] != "1" {
 		t.Errorf("left is %+v, %v", h, err)
@@ -210,7 +210,7 @@ func TestNoArchiveIsSaidToBeNone(t *testing.T) {
 		"junk":                    "the input is no tar archive, or one that is cut short",
 		strings.Repeat("x", 1024): "the input is no tar archive, or a damaged one",
 	} {
-		err := sift(context.Background(), strings.NewReader(text), io.Discard, func(string) {})
+		err := sift(context.Background(), strings.NewReader(text), io.Discard, "", func(string) {})
 		if got := fmt.Sprint(err); got != want && (want != "" || err != nil) {
 			t.Errorf("%.10q: %s", text, got)
 		}

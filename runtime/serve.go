@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -147,8 +148,8 @@ func (m *monitor) attach(c *caller) {
 	if size := c.asked.Size; size != nil {
 		// By way of another size, as in Docker: a program draws anew only when its
 		// terminal's size has changed.
-		_ = m.stdio.console.resize(windowSize{Height: size.Height + 1, Width: size.Width + 1})
-		_ = m.stdio.console.resize(*size)
+		m.resize(m.stdio, windowSize{Height: size.Height + 1, Width: size.Width + 1})
+		m.resize(m.stdio, *size)
 	}
 	c.started(m.current().Pid)
 	m.hear(c)
@@ -188,15 +189,24 @@ func (m *monitor) hear(c *caller) {
 			if m.container.Config.StdinOnce {
 				m.present().endInput()
 			}
+		case frameDetach:
+			m.container.emit("detach", nil)
 		default:
-			m.obey(kind, payload, m.present(), m.sendSignal)
+			obey(kind, payload, func(size windowSize) { m.resize(m.present(), size) }, m.sendSignal)
 		}
+	}
+}
+
+// resize gives the container's terminal another size.
+func (m *monitor) resize(s *stdio, size windowSize) {
+	if s.console.resize(size) == nil && s.console != nil {
+		m.container.emit("resize", map[string]string{"height": strconv.Itoa(int(size.Height)), "width": strconv.Itoa(int(size.Width))})
 	}
 }
 
 // obey deals with the frames that speak to a process: signals, and sizes of its
 // terminal.
-func (m *monitor) obey(kind frameType, payload []byte, s *stdio, signal func(unix.Signal) error) {
+func obey(kind frameType, payload []byte, resize func(windowSize), signal func(unix.Signal) error) {
 	switch kind {
 	case frameSignal:
 		var message signalMessage
@@ -206,7 +216,7 @@ func (m *monitor) obey(kind frameType, payload []byte, s *stdio, signal func(uni
 	case frameResize:
 		var size windowSize
 		if json.Unmarshal(payload, &size) == nil {
-			_ = s.console.resize(size)
+			resize(size)
 		}
 	}
 }
@@ -244,12 +254,27 @@ func (m *monitor) needRunning() error {
 	case running:
 		return nil
 	case resting:
-		return &steps.Fault{
-			Msg:  fmt.Sprintf("Container %s is restarting, wait until the container is running", m.container.Config.ID),
-			Hint: "See `minidock ps -a`, and why it ends with `minidock logs " + m.container.Config.Name + "`.", Err: errNotRunning,
-		}
+		return restarting(m.container)
 	}
 	return notRunning(m.container)
+}
+
+func restarting(c *Container) error {
+	return &steps.Fault{
+		Msg:  fmt.Sprintf("Container %s is restarting, wait until the container is running", c.Config.ID),
+		Hint: "See `minidock ps -a`, and why it ends with `minidock logs " + c.Config.Name + "`.", Err: errNotRunning,
+	}
+}
+
+// needProgram refuses a container that does not run at this moment.
+func (c *Container) needProgram() error {
+	switch {
+	case c.Running():
+		return nil
+	case c.Live != nil && c.Live.Restarting:
+		return restarting(c)
+	}
+	return notRunning(c)
 }
 
 func notRunning(c *Container) error {

@@ -36,11 +36,8 @@ func Top(l Layout, ref string, options []string) (Processes, error) {
 	if err != nil {
 		return Processes{}, err
 	}
-	if !c.Running() {
-		return Processes{}, &steps.Fault{
-			Msg:  "Container " + c.Config.ID + " is not running",
-			Hint: "See its state with `minidock ps -a`.",
-		}
+	if err := c.needProgram(); err != nil {
+		return Processes{}, err
 	}
 	pids, err := c.processes()
 	if err != nil {

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/moby/go-archive"
@@ -26,30 +29,59 @@ func unpackOptions() *archive.TarOptions {
 // links that lead out are refused. It reads the archive to its end.
 func unpack(from io.Reader, dir string, o *archive.TarOptions) error {
 	if err := archive.Unpack(from, dir, o); err != nil {
-		return explainUnpack(err)
+		return explainUnpack(err, dir)
 	}
 	_, err := io.Copy(io.Discard, from)
 	return err
 }
 
-func explainUnpack(err error) error {
+func explainUnpack(err error, dir string) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):
+		var at *fs.PathError
+		msg := err.Error()
+		if errors.As(err, &at) {
+			msg = at.Path + ": " + unix.EBUSY.Error()
+		}
 		return &steps.Fault{
-			Msg:  err.Error(),
+			Msg:  msg,
 			Hint: "Something is mounted there, as on /etc/hosts, /etc/hostname and /etc/resolv.conf in every container: write to it from inside.",
 			Err:  err,
 		}
 	case errors.Is(err, unix.EROFS):
 		return &steps.Fault{Msg: err.Error(), Hint: "This file system is read-only.", Err: err}
 	}
+	if msg, ok := overwrites(err.Error(), dir); ok {
+		return &steps.Fault{Msg: msg, Hint: "A file never takes a directory's place, nor the other way round: remove what is there first.", Err: err}
+	}
 	return explainDiskFull(err)
+}
+
+// overwrites recognises the library's refusal, and shows the whole path, as Docker does:
+// the library has it below dir only.
+func overwrites(msg, dir string) (text string, ok bool) {
+	for _, kinds := range [][2]string{{"directory", "non-directory"}, {"non-directory", "directory"}} {
+		begin := "cannot overwrite " + kinds[0] + " "
+		rest, found := strings.CutPrefix(msg, begin)
+		if !found {
+			continue
+		}
+		quoted, err := strconv.QuotedPrefix(rest)
+		path, err2 := strconv.Unquote(quoted)
+		if errors.Join(err, err2) == nil {
+			whole := filepath.Join(dir, path)
+			return fmt.Sprintf("%s%q with %s %q", begin, whole, kinds[1], filepath.Dir(whole)), true
+		}
+	}
+	return msg, false
 }
 
 // sift reads an archive of the user's, compressed or not, and passes on what may
 // be unpacked in a container: no device nodes, and no attributes by which
 // overlayfs would be told what to do.
-func sift(ctx context.Context, from io.Reader, to io.Writer, warn func(string)) error {
+//
+// below is where the entries are to be unpacked; see [placed].
+func sift(ctx context.Context, from io.Reader, to io.Writer, below string, warn func(string)) error {
 	plain, err := images.Decompress(ctx, from)
 	if errors.Is(err, io.EOF) {
 		return tar.NewWriter(to).Close() // No input is no entries, as in Docker.
@@ -58,7 +90,7 @@ func sift(ctx context.Context, from io.Reader, to io.Writer, warn func(string)) 
 		return err
 	}
 	defer plain.Close()
-	s := sifter{from: tar.NewReader(plain), to: tar.NewWriter(to), warn: warn, left: map[string]bool{}}
+	s := sifter{from: tar.NewReader(plain), to: tar.NewWriter(to), below: below, warn: warn, left: map[string]bool{}}
 	for {
 		h, err := s.from.Next()
 		if errors.Is(err, io.EOF) {
@@ -73,10 +105,37 @@ func sift(ctx context.Context, from io.Reader, to io.Writer, warn func(string)) 
 	}
 }
 
+// placed puts an entry of an archive into a directory of the root, in which it is then
+// unpacked as a whole: what a link of the container's leads to is found there, as a
+// program in it would find it. The directory itself is not wanted: it is there. "" is for
+// an archive that is not unpacked in a container.
+func placed(h *tar.Header, below string) (wanted bool, err error) {
+	if below == "" {
+		return true, nil
+	}
+	name := path.Clean(strings.TrimLeft(h.Name, "/"))
+	if name == "." {
+		return false, nil
+	}
+	if !filepath.IsLocal(name) {
+		return false, &steps.Fault{Msg: fmt.Sprintf("invalid entry name %q", h.Name), Hint: "The archive has a name that leads out of the directory it is unpacked in: list them with `tar -t`."}
+	}
+	h.Name = path.Join(below, name)
+	if h.Typeflag == tar.TypeDir {
+		h.Name += "/"
+	}
+	if h.Typeflag == tar.TypeLink {
+		h.Linkname = path.Join(below, path.Join("/", h.Linkname))
+	}
+	return true, nil
+}
+
 type sifter struct {
 	from *tar.Reader
 	to   *tar.Writer
-	warn func(string)
+	// below is where the entries go.
+	below string
+	warn  func(string)
 	// left holds the names that were left out, for hard links to them.
 	left map[string]bool
 }
@@ -98,6 +157,9 @@ func (s *sifter) pass(h *tar.Header) error {
 	clean := &tar.Header{
 		Name: h.Name, Typeflag: h.Typeflag, Linkname: h.Linkname, Size: h.Size, Format: tar.FormatPAX,
 		Mode: h.Mode & 0o7777, Uid: h.Uid, Gid: h.Gid, ModTime: h.ModTime, PAXRecords: s.attributes(h),
+	}
+	if wanted, err := placed(clean, s.below); err != nil || !wanted {
+		return err
 	}
 	if err := s.to.WriteHeader(clean); err != nil {
 		return err

@@ -40,7 +40,10 @@ func completionCommand() *cli.Command {
 	} {
 		parent.Subcommands = append(parent.Subcommands, &cli.Command{
 			Name: s.shell, Usage: "The script for " + s.shell + ": " + s.load,
-			Action: func(*cli.Context) error {
+			Action: func(c *cli.Context) error {
+				if c.NArg() > 0 {
+					return takesNoArguments(c)
+				}
 				_, err := io.WriteString(os.Stdout, s.script)
 				return err
 			},

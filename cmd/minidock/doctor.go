@@ -20,6 +20,9 @@ func doctorCommand() *cli.Command {
 }
 
 func examine(c *cli.Context) error {
+	if c.NArg() > 0 {
+		return takesNoArguments(c)
+	}
 	layout, err := layoutOf(c)
 	if err != nil {
 		return err

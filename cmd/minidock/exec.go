@@ -39,6 +39,9 @@ func execInContainer(c *cli.Context) error {
 		Command: c.Args().Tail(), User: c.String("user"), Workdir: c.String("workdir"),
 		Interactive: c.Bool("interactive"), Tty: c.Bool("tty"), Detach: c.Bool("detach"), Privileged: c.Bool("privileged"),
 	}
+	if _, err := environment(nil, c.StringSlice("env"), os.LookupEnv); err != nil {
+		return err // A flag that can't be read; a file that can't is the verb's own failure.
+	}
 	if o.Env, err = environment(c.StringSlice("env-file"), c.StringSlice("env"), os.LookupEnv); err != nil {
 		return atMostOne(err)
 	}

@@ -129,7 +129,7 @@ func runOptions(c *cli.Context) (runtime.Options, error) {
 	}
 	o := runtime.Options{
 		Image: c.Args().First(), Command: c.Args().Tail(),
-		Name: c.String("name"), Hostname: c.String("hostname"), Workdir: c.String("workdir"), User: c.String("user"),
+		Name: c.String("name"), IDFile: c.String("cidfile"), Hostname: c.String("hostname"), Workdir: c.String("workdir"), User: c.String("user"),
 		EntrypointSet: c.IsSet("entrypoint"),
 		Tty:           c.Bool("tty"), StopSignal: c.String("stop-signal"),
 		Interactive: c.Bool("interactive"), AutoRemove: c.Bool("rm"), ReadOnly: c.Bool("read-only"),

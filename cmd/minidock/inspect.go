@@ -113,7 +113,7 @@ func anyObject(l runtime.Layout, ref string, sizes bool) (any, error) {
 	if !errors.Is(err, runtime.ErrNoContainer) {
 		return found, err
 	}
-	if found, err = imageObject(l, ref, false); !errors.Is(err, images.ErrNoImage) {
+	if found, err = imageObject(l, ref, false); !errors.Is(err, images.ErrNoImage) && !errors.Is(err, images.ErrBadName) {
 		return found, err
 	}
 	if found, err = networkObject(l, ref, false); errors.Is(err, netns.ErrNoNetwork) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -30,6 +31,34 @@ func tellerOf(c *cli.Context, l runtime.Layout) func(steps.Record) {
 // name.
 func eachContainer(c *cli.Context, do func(l runtime.Layout, ref string) error) error {
 	return forEach(c, func(l runtime.Layout, ref string) (string, error) { return ref, do(l, ref) })
+}
+
+// mostAtOnce is how many containers are dealt with at the same time, as in Docker.
+const mostAtOnce = 50
+
+// eachAtOnce is for what takes its time with each container. What is said comes in the
+// order of the arguments.
+func eachAtOnce(c *cli.Context, do func(l runtime.Layout, ref string) error) error {
+	layout, err := layoutOf(c)
+	if err != nil {
+		return err
+	}
+	results := make([]chan error, c.NArg())
+	places := make(chan struct{}, mostAtOnce)
+	for i, ref := range c.Args().Slice() {
+		done := make(chan error, 1)
+		results[i] = done
+		go func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			done <- do(layout, ref)
+		}()
+	}
+	next := 0
+	return eachContainer(c, func(runtime.Layout, string) error {
+		next++
+		return <-results[next-1]
+	})
 }
 
 // forEach prints what is to be said of every container that is named, and reports
@@ -111,14 +140,14 @@ func atMostOne(err error) error {
 func stopCommand() *cli.Command {
 	return &cli.Command{
 		Name: "stop", Usage: "Stop one or more running containers", ArgsUsage: "CONTAINER [CONTAINER...]",
-		Flags: stopFlags(), Action: func(c *cli.Context) error { return endContainers(c, runtime.Stop) },
+		Flags: stopFlags(), Action: func(c *cli.Context) error { return endContainers(c, eachAtOnce, runtime.Stop) },
 	}
 }
 
 func restartCommand() *cli.Command {
 	return &cli.Command{
 		Name: "restart", Usage: "Restart one or more containers", ArgsUsage: "CONTAINER [CONTAINER...]",
-		Flags: stopFlags(), Action: func(c *cli.Context) error { return endContainers(c, runtime.Restart) },
+		Flags: stopFlags(), Action: func(c *cli.Context) error { return endContainers(c, eachContainer, runtime.Restart) },
 	}
 }
 
@@ -132,7 +161,7 @@ func stopFlags() []cli.Flag {
 
 type ending func(l runtime.Layout, ref string, signal unix.Signal, timeout *int, tell func(steps.Record)) error
 
-func endContainers(c *cli.Context, end ending) error {
+func endContainers(c *cli.Context, each func(*cli.Context, func(runtime.Layout, string) error) error, end ending) error {
 	var signal unix.Signal
 	if name := c.String("signal"); name != "" {
 		var err error
@@ -145,9 +174,10 @@ func endContainers(c *cli.Context, end ending) error {
 		seconds := c.Int("timeout")
 		timeout = &seconds
 	}
-	return eachContainer(c, func(l runtime.Layout, ref string) error {
-		return end(l, ref, signal, timeout, tellerOf(c, l))
-	})
+	if c.Bool("explain") {
+		each = eachContainer // A story has to come in one piece.
+	}
+	return each(c, func(l runtime.Layout, ref string) error { return end(l, ref, signal, timeout, tellerOf(c, l)) })
 }
 
 func killCommand() *cli.Command {
@@ -158,7 +188,7 @@ func killCommand() *cli.Command {
 			&cli.StringFlag{Name: "signal", Aliases: []string{"s"}, Usage: "Signal to send to the container", Value: "KILL"},
 		},
 		Action: func(c *cli.Context) error {
-			signal, err := runtime.ParseSignal(c.String("signal"))
+			signal, err := runtime.ParseSignal(cmp.Or(c.String("signal"), "KILL"))
 			if err != nil {
 				return err
 			}

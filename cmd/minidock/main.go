@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/minidock/minidock/runtime"
 	"github.com/minidock/minidock/steps"
@@ -114,10 +116,30 @@ func report(w io.Writer, err error) int {
 		return 0
 	}
 	fmt.Fprintf(w, "minidock: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
-	if hint := steps.HintOf(err); hint != "" {
+	if hint := cmp.Or(steps.HintOf(err), errnoHint(err)); hint != "" {
 		fmt.Fprintf(w, "  hint: %s\n", hint)
 	}
 	return steps.CodeOf(err, 1)
+}
+
+// errnoHint is for errors about files that say no more than the kernel does (errno(3)).
+func errnoHint(err error) string {
+	for _, known := range []struct {
+		errno error
+		hint  string
+	}{
+		{unix.ENOENT, "Nothing is there: check the path."},
+		{unix.ENOTDIR, "A part of that path is a file, not a directory."},
+		{unix.ENAMETOOLONG, "The kernel takes at most 255 bytes for a name, and 4096 for a path."},
+		{unix.ENOSPC, "Where that is written to is full: see df -h."},
+		{unix.EACCES, "You may not do that with this file: see ls -l."},
+		{unix.EROFS, "That file system is read-only: see findmnt."},
+	} {
+		if errors.Is(err, known.errno) {
+			return known.hint
+		}
+	}
+	return ""
 }
 
 func layoutOf(c *cli.Context) (runtime.Layout, error) { return runtime.LayoutOf(c.String("root")) }

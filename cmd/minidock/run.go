@@ -92,7 +92,7 @@ func cidFile(path string, id *string) (func(string) error, error) {
 			return nil
 		}
 		if err := os.WriteFile(path, []byte(created), 0o644); err != nil {
-			return fmt.Errorf("write container ID file: %w", err)
+			return &steps.Fault{Msg: "failed to create the container ID file: " + err.Error(), Hint: "Give --cidfile a file in a directory that is there and that you may write to.", Code: 125, Err: err}
 		}
 		return nil
 	}, nil

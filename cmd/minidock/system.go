@@ -46,6 +46,9 @@ func onAll(c *cli.Context, do func(runtime.Layout, func(*runtime.Container)) err
 }
 
 func cleanupSystem(c *cli.Context) error {
+	if c.NArg() > 0 {
+		return takesNoArguments(c)
+	}
 	layout, err := layoutOf(c)
 	if err != nil {
 		return err

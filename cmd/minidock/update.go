@@ -47,7 +47,7 @@ func changesOf(c *cli.Context) (runtime.Changes, error) {
 		}
 		changes.Restart = &policy
 	}
-	if len(changes.Given) == 0 && changes.Restart == nil {
+	if len(changes.Given) == 0 && !c.IsSet("restart") {
 		return changes, &steps.Fault{
 			Msg:  "you must provide one or more flags when using this command",
 			Hint: "See '" + c.Command.HelpName + " --help'.",
