@@ -208,7 +208,7 @@ func (v *view) copyTo(ctx context.Context, from, to string, o CopyOptions) (Copi
 	}
 	info, err := archive.CopyInfoSourcePath(from, o.Follow)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Copied{}, &steps.Fault{Msg: "lstat " + filepath.Clean(from) + ": " + unix.ENOENT.Error(), Hint: "Name a file or directory that is there; a path in a container is written NAME:/PATH.", Err: err}
+		return Copied{}, noSource(from, err)
 	}
 	if err != nil {
 		return Copied{}, err
@@ -230,6 +230,15 @@ func (v *view) copyTo(ctx context.Context, from, to string, o CopyOptions) (Copi
 		return err
 	})
 	return done, err
+}
+
+// noSource names the first part of the path that is not there.
+func noSource(path string, err error) error {
+	var missing *fs.PathError
+	if errors.As(err, &missing) {
+		path = missing.Path
+	}
+	return &steps.Fault{Msg: "lstat " + filepath.Clean(path) + ": " + unix.ENOENT.Error(), Hint: "Name a file or directory that is there; a path in a container is written NAME:/PATH.", Err: err}
 }
 
 // StreamTo unpacks a tar archive, compressed or not, in a directory of a

@@ -163,8 +163,9 @@ func TestDockerCompatTablesHaveEveryFlagOfDocker(t *testing.T) {
 			t.Fatal(err)
 		}
 		found := flag.FindAllStringSubmatch(string(help), -1)
-		if len(found) == 0 {
-			t.Errorf("docker %s --help shows no flags", verb)
+		// An older one may have none of a verb's flags.
+		if len(found) == 0 && !strings.Contains(string(help), "Usage:") {
+			t.Errorf("docker %s --help shows no usage", verb)
 		}
 		for _, f := range found {
 			if said, ok := rows[f[1]]; f[1] != "help" && (!ok || strings.HasPrefix(said, "minidock's own")) {
