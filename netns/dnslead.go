@@ -93,6 +93,17 @@ func addResolverRules(to resolverPorts) error {
 	return conn.Flush()
 }
 
+// TryRules asks whether the kernel takes these rules, in a network namespace that is
+// thrown away: those at a link are an option of its own (CONFIG_NETFILTER_INGRESS).
+func TryRules() error {
+	return OnThrownThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		return addResolverRules(resolverPorts{udp: dnsPort, tcp: dnsPort})
+	})
+}
+
 func resolverIs(op expr.CmpOp, at uint32) []expr.Any {
 	return []expr.Any{address(at), &expr.Cmp{Op: op, Register: register, Data: netip.MustParseAddr(ResolverAddress).AsSlice()}}
 }

@@ -86,7 +86,15 @@ func TestTheFixOfAnObstacleCoversEveryBridge(t *testing.T) {
 		`iifname { "ours", "md-*" } accept;`:                                    false,
 		`iifname "ours" accept; oifname "ours" accept;`:                         false,
 		`iifname != "x" accept; oifname != "x" accept;`:                         false,
-		`iifname { "ours", "md-*" } tcp dport 80 accept; jump more;`:            false,
+		`accept;`: true,
+		`iifname "ours" jump more; oifname "o*" accept; iifname "md-*" accept; oifname "md-*" accept; iifname "ours" accept;`: true,
+		`iifname "x" oifname { "ours", "md-*" } accept; oifname "x" iifname { "ours", "md-*" } accept;`:                       false,
+		`iifname . oifname { "ours" . "x", "` + bridgeB + `" . "x" } accept; jump more;`:                                      false,
+		`iifname "ours" drop; iifname { "ours", "md-*" } accept; jump more;`:                                                  false,
+		`tcp dport 80 jump more; iifname { "ours", "md-*" } accept;`:                                                          false,
+		`return; iifname { "ours", "md-*" } accept; jump more;`:                                                               false,
+		`goto more; iifname { "ours", "md-*" } accept;`:                                                                       false,
+		`iifname { "ours", "md-*" } tcp dport 80 accept; jump more;`:                                                          false,
 	} {
 		w.host.Run("nft 'flush chain inet wall through; add chain inet wall more; flush chain inet wall more; " +
 			`add rule inet wall more oifname "ours" accept; add rule inet wall more oifname "md*" accept'`)

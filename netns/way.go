@@ -27,7 +27,11 @@ type Way struct {
 // WayTo asks the kernel, inside a network namespace ("" is that of the calling
 // process), where packets to an address go: `ip route get ADDRESS`.
 func WayTo(namespace string, to netip.Addr) (Way, error) {
-	return wayTo(namespace, to, nil)
+	w, err := wayTo(namespace, to, nil)
+	if named := map[string]string{unix.EINVAL.Error(): "a blackhole", unix.EACCES.Error(): "a prohibit"}[w.None]; named != "" {
+		w.None = "it has " + named + " route there" // ip-route(8), TYPE: the kernel's word misleads.
+	}
+	return w, err
 }
 
 // WayThrough asks where a namespace sends a packet on that comes in on a link:
@@ -41,7 +45,7 @@ func wayTo(namespace string, to netip.Addr, options *netlink.RouteGetOptions) (w
 		routes, err := netlink.RouteGetWithOptions(to.AsSlice(), options)
 		var errno unix.Errno
 		if errors.As(err, &errno) {
-			w.None = noWay(errno)
+			w.None = errno.Error()
 			return nil
 		}
 		if err != nil || len(routes) == 0 {
@@ -53,18 +57,6 @@ func wayTo(namespace string, to netip.Addr, options *netlink.RouteGetOptions) (w
 		return w, fmt.Errorf("ask for the route to %s: %w", to, err)
 	}
 	return w, nil
-}
-
-// noWay is the kernel's word, and where it has a misleading one, what route it has there
-// (ip-route(8), TYPE).
-func noWay(errno unix.Errno) string {
-	switch errno {
-	case unix.EINVAL:
-		return "it has a blackhole route there"
-	case unix.EACCES:
-		return "it has a prohibit route there"
-	}
-	return errno.Error()
 }
 
 func (w *Way) read(r netlink.Route) error {

@@ -326,6 +326,9 @@ func (f doctorFacts) checkSeccomp() DoctorCheck {
 func (f doctorFacts) checkNftables() DoctorCheck {
 	const name = "nftables"
 	switch {
+	case f.nftables == nil && f.resolverRules != nil:
+		return doctorMissing(name, "does not take rules at a link, which lead a container's questions for names: "+f.resolverRules.Error(),
+			"use a kernel with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS (Debian's has them); "+labFix)
 	case f.nftables == nil:
 		return doctorOK(name, "answers: NAT and published ports")
 	case errors.Is(f.nftables, fs.ErrPermission) && f.euid != 0:

@@ -43,10 +43,12 @@ type doctorFacts struct {
 	subIDs     map[string][]subIDRange
 	seccomp    error
 	nftables   error
-	obstacles  []netns.Obstacle
-	unruled    []string // networks that have a bridge, and no rules
-	tini       string
-	kvm        error
+	// resolverRules is why the kernel does not take the rules of a container's resolver.
+	resolverRules error
+	obstacles     []netns.Obstacle
+	unruled       []string // networks that have a bridge, and no rules
+	tini          string
+	kvm           error
 }
 
 // subIDRange is one line of /etc/subuid (subuid(5)).
@@ -66,6 +68,7 @@ func gatherDoctorFacts(root string) doctorFacts {
 		f.release = unix.ByteSliceToString(name.Release[:])
 	}
 	if f.nftables == nil {
+		f.resolverRules = netns.TryRules()
 		f.obstacles = obstaclesOf(root)
 		f.unruled = unruledNetworks(root)
 	}

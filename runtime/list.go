@@ -50,7 +50,10 @@ func containerIDs(l Layout) ([]string, error) {
 func Find(l Layout, ref string) (*Container, error) {
 	ref, named := strings.CutPrefix(ref, "/") // As inspect shows names.
 	if isID(ref) && !named {
-		if c, err := loadSettled(l, ref); !errors.Is(err, fs.ErrNotExist) {
+		switch c, err := loadSettled(l, ref); {
+		case errors.Is(err, fs.ErrPermission):
+			return nil, errors.Join(needRoot(), err)
+		case !errors.Is(err, fs.ErrNotExist):
 			return c, err
 		}
 	}

@@ -78,10 +78,11 @@ func short(id string) string { return id[:min(12, len(id))] }
 const maxName = 255
 
 func checkName(name string) error {
-	if len(name) > maxName {
+	fits := regexp.MustCompile("^" + namePattern + "+$").MatchString(name)
+	if fits && len(name) > maxName {
 		return &steps.Fault{Msg: fmt.Sprintf("Invalid container name: %d characters", len(name)), Hint: fmt.Sprintf("Use at most %d.", maxName), Code: 125}
 	}
-	if regexp.MustCompile("^" + namePattern + "+$").MatchString(name) {
+	if fits {
 		return nil
 	}
 	return &steps.Fault{

@@ -17,6 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/go-archive"
 	"golang.org/x/sys/unix"
+
+	"github.com/minidock/minidock/steps"
 )
 
 // packed returns the archive of a path and what was warned of.
@@ -263,5 +265,42 @@ func TestOnlyTheContainersRowsOfPsAreShown(t *testing.T) {
 func TestDescendantsAreFoundWithoutACgroup(t *testing.T) {
 	if all := descendants(os.Getppid()); len(all) < 2 {
 		t.Errorf("of the parent only %v", all)
+	}
+}
+
+func TestEntriesArePlacedBelowADirectory(t *testing.T) {
+	for _, c := range []struct {
+		header, want tar.Header
+		refused      string
+		unwanted     bool
+	}{
+		{header: tar.Header{Name: "a/b"}, want: tar.Header{Name: "/mnt/a/b"}},
+		{header: tar.Header{Name: "/a"}, want: tar.Header{Name: "/mnt/a"}},
+		{header: tar.Header{Name: "d/", Typeflag: tar.TypeDir}, want: tar.Header{Name: "/mnt/d/", Typeflag: tar.TypeDir}},
+		{header: tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "../out"}, want: tar.Header{Name: "/mnt/l", Typeflag: tar.TypeSymlink, Linkname: "../out"}},
+		{header: tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: "a/b"}, want: tar.Header{Name: "/mnt/h", Typeflag: tar.TypeLink, Linkname: "/mnt/a/b"}},
+		{header: tar.Header{Name: "./", Typeflag: tar.TypeDir}, unwanted: true},
+		{header: tar.Header{Name: "/", Typeflag: tar.TypeDir}, unwanted: true},
+		{header: tar.Header{Name: "../a"}, refused: `invalid entry name "../a"`},
+		{header: tar.Header{Name: "a/../../b"}, refused: `invalid entry name "a/../../b"`},
+		{header: tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: "../../etc/shadow"}, refused: `invalid hardlink target "../../etc/shadow"`},
+		{header: tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: "."}, refused: `invalid hardlink target "."`},
+	} {
+		got := c.header
+		wanted, err := placed(&got, "/mnt")
+		switch {
+		case c.refused != "":
+			if err == nil || err.Error() != c.refused || steps.HintOf(err) == "" {
+				t.Errorf("%+v: %v, want %s", c.header, err, c.refused)
+			}
+		case err != nil || wanted == c.unwanted:
+			t.Errorf("%+v: wanted %v, %v", c.header, wanted, err)
+		case wanted && (got.Name != c.want.Name || got.Linkname != c.want.Linkname):
+			t.Errorf("%+v: %+v", c.header, got)
+		}
+	}
+	whole := tar.Header{Name: "../a"}
+	if wanted, err := placed(&whole, ""); !wanted || err != nil || whole.Name != "../a" {
+		t.Errorf("without a directory: %v, %v, %s", wanted, err, whole.Name)
 	}
 }

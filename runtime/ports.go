@@ -56,7 +56,7 @@ func publishPorts(c *Container, ledger *steps.Ledger) (held heldPorts, published
 // publishedTwice says so of a port that the container itself has taken.
 func publishedTwice(err error, wanted netns.Port, published []netns.Publication) error {
 	own := slices.ContainsFunc(published, func(p netns.Publication) bool {
-		return p.Proto == wanted.Proto && p.Host >= wanted.Host && p.Host <= max(wanted.Host, wanted.HostLast) &&
+		return p.Proto == wanted.Proto && p.Host == wanted.Host && wanted.HostLast <= wanted.Host &&
 			(p.HostIP == wanted.HostIP || p.HostIP.IsUnspecified() || wanted.HostIP.IsUnspecified())
 	})
 	if own && errors.Is(err, unix.EADDRINUSE) {

@@ -148,8 +148,9 @@ func (m *monitor) attach(c *caller) {
 	if size := c.asked.Size; size != nil {
 		// By way of another size, as in Docker: a program draws anew only when its
 		// terminal's size has changed.
-		m.resize(m.stdio, windowSize{Height: size.Height + 1, Width: size.Width + 1})
-		m.resize(m.stdio, *size)
+		s := m.present()
+		m.resize(s, windowSize{Height: size.Height + 1, Width: size.Width + 1})
+		m.resize(s, *size)
 	}
 	c.started(m.current().Pid)
 	m.hear(c)

@@ -260,7 +260,7 @@ func (t *tracer) resolve() (known bool, err error) {
 		return false, err
 	}
 	if answer.Code == netns.NoQuestion {
-		t.noName(t.target.Name+": "+answer.Code, "a part of it is empty or longer than 63 letters")
+		t.noName(t.target.Name+": "+answer.Code, "a part of it is empty or longer than 63 letters, or the whole longer than 255")
 		return false, nil
 	}
 	note, err := t.answerSource(server, answer)
@@ -393,7 +393,11 @@ func (t *tracer) answerSource(server netip.AddrPort, answer netns.Answer) (strin
 			return "", err
 		}
 		hasWayOut = hasWayOut || !view.Internal
-		if found, known := netns.NewTable(view).Lookup(t.target.Name); known && slices.Equal(sorted(found), answer.Addresses) {
+		found, known := netns.NewTable(view).Lookup(t.target.Name)
+		switch {
+		case known && !answer.Replied:
+			return "in network " + view.Network + "'s table, but nothing came back: do the container's rules lead there? nft list ruleset, in its namespace", nil
+		case known && slices.Equal(sorted(found), answer.Addresses):
 			return "from network " + view.Network + "'s table", nil
 		}
 	}

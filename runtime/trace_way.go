@@ -63,9 +63,10 @@ func (t *tracer) follow() error {
 // with its port.
 func (t *tracer) plugged(port netns.BridgePort, bridge string) bool {
 	switch {
+	case t.broken != "":
 	case bridge == "":
 		t.broken = fmt.Sprintf("%s has to be in its network's bridge: minidock network explain shows which, then ip link set %s master BRIDGE", port.Name, port.Name)
-	case port.Passing != "forwarding":
+	case port.Passing == "disabled":
 		t.broken = fmt.Sprintf("Bring both up, the bridge and its port: ip link set %s up; ip link set %s up", bridge, port.Name)
 	}
 	return bridge != ""

@@ -25,8 +25,9 @@ func unpackOptions() *archive.TarOptions {
 	return &archive.TarOptions{NoOverwriteDirNonDir: true, BestEffortXattrs: true}
 }
 
-// unpack makes a tree of an archive below dir, which holds everything: names and
-// links that lead out are refused. It reads the archive to its end.
+// unpack makes a tree of an archive below dir, which holds everything: links are followed
+// as if dir were the root, and names that lead out are refused. It reads the archive to
+// its end.
 func unpack(from io.Reader, dir string, o *archive.TarOptions) error {
 	if err := archive.Unpack(from, dir, o); err != nil {
 		return explainUnpack(err, dir)
@@ -41,11 +42,11 @@ func explainUnpack(err error, dir string) error {
 		var at *fs.PathError
 		msg := err.Error()
 		if errors.As(err, &at) {
-			msg = at.Path + ": " + unix.EBUSY.Error()
+			msg = filepath.Join(dir, at.Path) + ": " + unix.EBUSY.Error()
 		}
 		return &steps.Fault{
 			Msg:  msg,
-			Hint: "Something is mounted there, as on /etc/hosts, /etc/hostname and /etc/resolv.conf in every container: write to it from inside.",
+			Hint: "Something is mounted there, as on a container's /etc/hosts, /etc/hostname and /etc/resolv.conf: write to it from inside.",
 			Err:  err,
 		}
 	case errors.Is(err, unix.EROFS):
@@ -57,8 +58,8 @@ func explainUnpack(err error, dir string) error {
 	return explainDiskFull(err)
 }
 
-// overwrites recognises the library's refusal, and shows the whole path, as Docker does:
-// the library has it below dir only.
+// overwrites recognises the library's refusal, and shows the whole path, which the
+// library has below dir only, and the directory that it is in.
 func overwrites(msg, dir string) (text string, ok bool) {
 	for _, kinds := range [][2]string{{"directory", "non-directory"}, {"non-directory", "directory"}} {
 		begin := "cannot overwrite " + kinds[0] + " "
@@ -118,16 +119,25 @@ func placed(h *tar.Header, below string) (wanted bool, err error) {
 		return false, nil
 	}
 	if !filepath.IsLocal(name) {
-		return false, &steps.Fault{Msg: fmt.Sprintf("invalid entry name %q", h.Name), Hint: "The archive has a name that leads out of the directory it is unpacked in: list them with `tar -t`."}
+		return false, leadsOut("invalid entry name", h.Name)
 	}
 	h.Name = path.Join(below, name)
 	if h.Typeflag == tar.TypeDir {
 		h.Name += "/"
 	}
-	if h.Typeflag == tar.TypeLink {
-		h.Linkname = path.Join(below, path.Join("/", h.Linkname))
+	if h.Typeflag != tar.TypeLink {
+		return true, nil
 	}
+	target := path.Clean(strings.TrimLeft(h.Linkname, "/"))
+	if target == "." || !filepath.IsLocal(target) {
+		return false, leadsOut("invalid hardlink target", h.Linkname)
+	}
+	h.Linkname = path.Join(below, target)
 	return true, nil
+}
+
+func leadsOut(what, name string) error {
+	return &steps.Fault{Msg: fmt.Sprintf("%s %q", what, name), Hint: "It leads out of the directory that the archive is unpacked in: see `tar -tv`."}
 }
 
 type sifter struct {

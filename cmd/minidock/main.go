@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -124,6 +125,16 @@ func report(w io.Writer, err error) int {
 
 // errnoHint is for errors about files that say no more than the kernel does (errno(3)).
 func errnoHint(err error) string {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		err = path.Err
+	case errors.As(err, &link):
+		err = link.Err
+	default:
+		return ""
+	}
 	for _, known := range []struct {
 		errno error
 		hint  string

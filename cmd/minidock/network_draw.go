@@ -212,7 +212,7 @@ func wayOutLine(p netns.Picture) line {
 	case !p.Forwarding:
 		return line{{bad, "  no way out"}, {normal, ": the host does not pass packets on (net.ipv4.ip_forward is 0)"}}
 	case len(p.Obstacles) > 0:
-		return line{{bad, "  no way out"}, {normal, ", unless a rule there says otherwise: chain " + p.Obstacles[0].Chain + " drops it (minidock doctor)"}}
+		return line{{held, "  way out in doubt"}, {normal, ": chain " + p.Obstacles[0].Chain + " drops what none of its rules lets through (minidock doctor)"}}
 	case p.WayOut.None != "":
 		return line{{held, "  no way out"}, {normal, ": the host itself has none (" + p.WayOut.None + ")"}}
 	case !masquerades:

@@ -114,7 +114,7 @@ func TestWayOutIsSaidAsItIs(t *testing.T) {
 	p.WayOut.None = "network is unreachable"
 	contains(t, shown([]line{wayOutLine(p)}), "the host itself has none")
 	p.Obstacles = []netns.Obstacle{{Chain: "ip filter FORWARD"}}
-	contains(t, shown([]line{wayOutLine(p)}), "no way out", "chain ip filter FORWARD drops it")
+	contains(t, shown([]line{wayOutLine(p)}), "way out in doubt", "chain ip filter FORWARD drops")
 	p = network172()
 	delete(p.Table.Entries, "subnets")
 	contains(t, shown([]line{wayOutLine(p)}), "no masquerade")

@@ -202,6 +202,7 @@ func (p *traced) see(number, shown string) {
 
 // returnedBy gives processes the files that calls had returned before a line.
 func (f *follower) returnedBy(line int) {
+	slices.SortStableFunc(f.returning, func(a, b returned) int { return a.line - b.line })
 	f.returning = slices.DeleteFunc(f.returning, func(r returned) bool {
 		if r.line < line {
 			r.process.files[r.number] = r.file

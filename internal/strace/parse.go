@@ -12,7 +12,7 @@ type Call struct {
 	// Line is where in the log it began, from 1: calls are compared by it.
 	Line int
 	// End is the line at which it returned: that of its beginning, unless something
-	// came in between.
+	// came in between; 0 where its thread ended first.
 	End int
 	// Thread is the one that made it.
 	Thread int
