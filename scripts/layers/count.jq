@@ -15,7 +15,7 @@ def ancestors: . as $name | [indices("/")[] | $name[:.]];
 # A package that fails with no failed test did not build, or died outside its tests.
 | ($counted | map(select(.end == "fail").package)) as $explained
 | ($events | map(select(.Action == "fail" and (.Test | not) and .Package).Package) | unique - $explained) as $broken
-| ($events | map(select(.Action == "output" and .Test and (.Output | test("^ +[^ ]+\\.go:[0-9]+: (?!WORK=)")))
+| ($events | map(select(.Action == "output" and .Test and (.Output | test("^ +[^ ]+\\.go:[0-9]+: (?!WORK=)[^ \\n]")))
     | {key: "\(.Package) \(.Test)", value: (.Output | sub("^ +[^ ]+\\.go:[0-9]+: "; "") | rtrimstr("\n"))})
     | from_entries) as $remarks
 | ($counted | map(select(.end == "skip") | $remarks["\(.package) \(.test)"] // "no reason given")
