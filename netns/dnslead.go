@@ -29,66 +29,56 @@ const (
 // askedPriority is that of "raw" (nft(8), priority): tracking comes at -200.
 const askedPriority = -300
 
-func askedChain() chain {
-	return chain{name: asked, hook: "output", kind: nftables.ChainTypeFilter, number: nftables.ChainHookOutput, priority: nftables.ChainPriorityRef(askedPriority)}
-}
-
-func answeredChain() chain {
-	return chain{name: answered, hook: "ingress", device: "lo", kind: nftables.ChainTypeFilter, number: nftables.ChainHookIngress, priority: nftables.ChainPriorityFilter}
-}
-
-// askedRules lead what is asked to the resolver's ports.
-func askedRules(to resolverPorts) []rule {
-	return []rule{
-		{asked, []phrase{forOthers()}, pass(), resolverComment},
-		{asked, []phrase{portIs(udpDestination, dnsPort)}, setPort(udpDestination, to.udp), resolverComment},
-		{asked, []phrase{portIs(tcpDestination, dnsPort)}, setPort(tcpDestination, to.tcp), resolverComment},
+// askedTable leads what is asked to the resolver's ports.
+func askedTable(to resolverPorts) table {
+	return table{
+		family: "ip", number: nftables.TableFamilyIPv4, name: resolverTable,
+		chains: []chain{{name: asked, hook: "output", kind: nftables.ChainTypeFilter, number: nftables.ChainHookOutput, priority: nftables.ChainPriorityRef(askedPriority)}},
+		rules: []rule{
+			{asked, []phrase{forOthers()}, pass(), resolverComment},
+			{asked, []phrase{portIs(udpDestination, dnsPort)}, setPort(udpDestination, to.udp), resolverComment},
+			{asked, []phrase{portIs(tcpDestination, dnsPort)}, setPort(tcpDestination, to.tcp), resolverComment},
+		},
 	}
 }
 
-// answeredRules have what is answered come from where it was asked.
-func answeredRules(from resolverPorts) []rule {
-	return []rule{
-		{answered, []phrase{fromResolver(), portIs(udpSource, from.udp)}, setPort(udpSource, dnsPort), resolverComment},
-		{answered, []phrase{fromResolver(), portIs(tcpSource, from.tcp)}, setPort(tcpSource, dnsPort), resolverComment},
+// answeredTable has what is answered come from where it was asked.
+func answeredTable(from resolverPorts) table {
+	return table{
+		family: "netdev", number: nftables.TableFamilyNetdev, name: resolverTable,
+		chains: []chain{{name: answered, hook: "ingress", device: "lo", kind: nftables.ChainTypeFilter, number: nftables.ChainHookIngress, priority: nftables.ChainPriorityFilter}},
+		rules: []rule{
+			{answered, []phrase{fromResolver(), portIs(udpSource, from.udp)}, setPort(udpSource, dnsPort), resolverComment},
+			{answered, []phrase{fromResolver(), portIs(tcpSource, from.tcp)}, setPort(tcpSource, dnsPort), resolverComment},
+		},
 	}
 }
 
 // leadDNS makes the tables that lead port 53 to the sockets, and back.
-func leadDNS(ledger *steps.Ledger, nsFile string, to resolverPorts) error {
-	messages := []string{fmt.Sprintf("NFT_MSG_NEWTABLE ip %q, NFT_MSG_NEWTABLE netdev %[1]q, NFT_MSG_NEWCHAIN %q, NFT_MSG_NEWCHAIN %q", resolverTable, asked, answered)}
-	for _, r := range append(askedRules(to), answeredRules(to)...) {
-		messages = append(messages, fmt.Sprintf("NFT_MSG_NEWRULE %q", r.chain))
-	}
-	tables := tableText("ip", resolverTable, nil, []chain{askedChain()}, askedRules(to)) + "\n" +
-		tableText("netdev", resolverTable, nil, []chain{answeredChain()}, answeredRules(to))
+func leadDNS(ledger *steps.Ledger, nsFile string, ports resolverPorts) error {
+	there, back := askedTable(ports), answeredTable(ports)
 	return ledger.Do(steps.Step{
 		Kind: KindResolverRule, Target: nsFile,
 		Why: "Lead port 53 of that address to the resolver's sockets, in tables of the container's own namespace: port 53 itself stays free for a name server that the container may want to run. " +
 			"The rules write another port into the packet, both ways, and remember nothing: address translation (dnat) would have the kernel track every connection of the container, which makes each of its packets dearer.",
-		Call:  []string{transactionCall(messages...)},
-		Shell: []string{inNamespace(nsFile, "nft "+steps.ShellQuote(tables))},
+		Call:  []string{transactionCall(append(there.messages(), back.messages()...)...)},
+		Shell: []string{inNamespace(nsFile, "nft "+steps.ShellQuote(there.text()+"\n"+back.text()))},
 		Undo:  inNamespace(nsFile, fmt.Sprintf("nft 'delete table ip %s; delete table netdev %[1]s'", resolverTable)),
 		See:   inNamespace(nsFile, "nft list ruleset"),
 		Man:   "nft(8), PAYLOAD STATEMENT",
-	}, func() error { return addResolverRules(to) })
+	}, func() error { return addTables(there, back) })
 }
 
-// addResolverRules sends all in one transaction, from the namespace of this thread.
-func addResolverRules(to resolverPorts) error {
+// addTables sends all in one transaction, from the namespace of this thread.
+func addTables(tables ...table) error {
 	conn, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	leaving := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: resolverTable})
-	coming := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyNetdev, Name: resolverTable})
-	conn.AddChain(askedChain().in(leaving))
-	conn.AddChain(answeredChain().in(coming))
-	for _, r := range askedRules(to) {
-		conn.AddRule(r.in(leaving))
-	}
-	for _, r := range answeredRules(to) {
-		conn.AddRule(r.in(coming))
+	for _, t := range tables {
+		if err := t.add(conn); err != nil {
+			return err
+		}
 	}
 	return conn.Flush()
 }
@@ -100,7 +90,8 @@ func TryRules() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return err
 		}
-		return addResolverRules(resolverPorts{udp: dnsPort, tcp: dnsPort})
+		ports := resolverPorts{udp: dnsPort, tcp: dnsPort}
+		return addTables(askedTable(ports), answeredTable(ports))
 	})
 }
 

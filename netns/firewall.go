@@ -91,39 +91,26 @@ func (f firewall) need(ledger *steps.Ledger) (made bool, err error) {
 	if there, err := f.exists(); err != nil || there {
 		return false, err
 	}
-	messages := []string{fmt.Sprintf("NFT_MSG_NEWTABLE ip %q", f.instance)}
-	for _, s := range sets() {
-		messages = append(messages, fmt.Sprintf("NFT_MSG_NEWSET %q", s.name))
-	}
-	for _, c := range chains() {
-		messages = append(messages, fmt.Sprintf("NFT_MSG_NEWCHAIN %q", c.name))
-	}
-	for _, r := range rules() {
-		messages = append(messages, fmt.Sprintf("NFT_MSG_NEWRULE %q", r.chain))
-	}
+	whole := f.whole()
 	return true, ledger.Do(steps.Step{
 		Kind: KindTable, Target: f.instance,
 		Why:   "Make the one firewall table of all networks, in one transaction: its rules stay as they are; which networks and ports there are is in its sets and maps. Other tables are left alone.",
-		Call:  []string{transactionCall(messages...)},
-		Shell: []string{"nft " + steps.ShellQuote(tableText("ip", f.instance, sets(), chains(), rules()))},
+		Call:  []string{transactionCall(whole.messages()...)},
+		Shell: []string{"nft " + steps.ShellQuote(whole.text())},
 		Undo:  "nft delete table ip " + f.instance,
 		See:   "nft list table ip " + f.instance, Man: nftManual,
 	}, f.create)
 }
 
+// whole is the table with all that is in it from the beginning.
+func (f firewall) whole() table {
+	return table{"ip", nftables.TableFamilyIPv4, f.instance, sets(), chains(), rules()}
+}
+
 // create sends the whole table as one transaction: all of it happens, or nothing.
 func (f firewall) create() error {
-	table := f.conn.AddTable(f.table())
-	for i, s := range sets() {
-		if err := f.conn.AddSet(s.in(table, i), nil); err != nil {
-			return fmt.Errorf("describe set %s: %w", s.name, err)
-		}
-	}
-	for _, c := range chains() {
-		f.conn.AddChain(c.in(table))
-	}
-	for _, r := range rules() {
-		f.conn.AddRule(r.in(table))
+	if err := f.whole().add(f.conn); err != nil {
+		return err
 	}
 	return f.conn.Flush()
 }

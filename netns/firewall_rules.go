@@ -312,16 +312,57 @@ func dnat(name string) phrase {
 	)})
 }
 
-// tableText is a whole table as nft reads it.
-func tableText(family, name string, sets []set, chains []chain, rules []rule) string {
+// table is a whole table: as it is told, as nft reads it, and as the kernel is sent it.
+type table struct {
+	family string // in nft's word
+	number nftables.TableFamily
+	name   string
+	sets   []set
+	chains []chain
+	rules  []rule
+}
+
+// messages tell what the kernel is sent.
+func (t table) messages() []string {
+	messages := []string{fmt.Sprintf("NFT_MSG_NEWTABLE %s %q", t.family, t.name)}
+	for _, s := range t.sets {
+		messages = append(messages, fmt.Sprintf("NFT_MSG_NEWSET %q", s.name))
+	}
+	for _, c := range t.chains {
+		messages = append(messages, fmt.Sprintf("NFT_MSG_NEWCHAIN %q", c.name))
+	}
+	for _, r := range t.rules {
+		messages = append(messages, fmt.Sprintf("NFT_MSG_NEWRULE %q", r.chain))
+	}
+	return messages
+}
+
+// add puts the table into a transaction.
+func (t table) add(conn *nftables.Conn) error {
+	made := conn.AddTable(&nftables.Table{Family: t.number, Name: t.name})
+	for i, s := range t.sets {
+		if err := conn.AddSet(s.in(made, i), nil); err != nil {
+			return fmt.Errorf("describe set %s: %w", s.name, err)
+		}
+	}
+	for _, c := range t.chains {
+		conn.AddChain(c.in(made))
+	}
+	for _, r := range t.rules {
+		conn.AddRule(r.in(made))
+	}
+	return nil
+}
+
+func (t table) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "table %s %s {\n", family, name)
-	for _, s := range sets {
+	fmt.Fprintf(&b, "table %s %s {\n", t.family, t.name)
+	for _, s := range t.sets {
 		fmt.Fprintf(&b, "  %s\n", s.text())
 	}
-	for _, c := range chains {
+	for _, c := range t.chains {
 		fmt.Fprintf(&b, "  chain %s {\n    %s\n", c.name, c.text())
-		for _, r := range rules {
+		for _, r := range t.rules {
 			if r.chain == c.name {
 				fmt.Fprintf(&b, "    %s\n", r.text())
 			}

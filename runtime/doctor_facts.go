@@ -68,9 +68,7 @@ func gatherDoctorFacts(root string) doctorFacts {
 		f.release = unix.ByteSliceToString(name.Release[:])
 	}
 	if f.nftables == nil {
-		f.resolverRules = netns.TryRules()
-		f.obstacles = obstaclesOf(root)
-		f.unruled = unruledNetworks(root)
+		f.gatherNetworks()
 	}
 	f.gatherCgroup()
 	f.gatherSpace()
@@ -88,28 +86,20 @@ func gatherDoctorFacts(root string) doctorFacts {
 	return f
 }
 
-// obstaclesOf leaves out what can't be read: it stands in nobody's way that we know of.
-func obstaclesOf(root string) []netns.Obstacle {
-	l, err := LayoutOf(root)
+// gatherNetworks leaves out what can't be read: it stands in nobody's way that we know
+// of, and who may not read is told so elsewhere.
+func (f *doctorFacts) gatherNetworks() {
+	f.resolverRules = netns.TryRules()
+	l, err := LayoutOf(f.root)
 	if err != nil {
-		return nil
+		return
 	}
-	found, _ := l.Networks().Obstacles()
-	return found
-}
-
-// unruledNetworks leaves out what can't be read: who may not is told so elsewhere.
-func unruledNetworks(root string) (names []string) {
-	l, err := LayoutOf(root)
-	if err != nil {
-		return nil
-	}
+	f.obstacles, _ = l.Networks().Obstacles()
 	all, _ := l.Networks().List()
 	bare, _ := l.Networks().Unprotected(all)
 	for _, n := range bare {
-		names = append(names, n.Name)
+		f.unruled = append(f.unruled, n.Name)
 	}
-	return names
 }
 
 func userName() string {
